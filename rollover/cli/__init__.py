@@ -1,0 +1,1 @@
+"""Parse, print, exit. One file a command group."""

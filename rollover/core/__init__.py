@@ -1,0 +1,1 @@
+"""Decides. No socket, file, clock, log or randomness in here."""

@@ -1,0 +1,1 @@
+"""Remembers: keys and chains on disk, everything else in a database."""
