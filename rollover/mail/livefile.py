@@ -1,0 +1,205 @@
+"""The file that a mail server reads: replaced atomically, its predecessor kept, never half-written.
+
+protocol.md, Effects: new file in the same directory (O_EXCL, O_NOFOLLOW, 0600), the previous kept,
+fsync, rename, fsync of the directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from rollover.core.errors import CannotWrite, CertificateError, PermissionsError, RolloverError
+from rollover.core.sighting import LiveFile
+from rollover.core.tlsa import Chain
+from rollover.mail.directory import trusted_directory
+from rollover.mail.errors import DiskFault
+
+MAX_SIZE = 1024 * 1024  # octets; no chain comes near
+PREVIOUS = ".previous"
+
+
+def install(
+    path: str | Path, pem: bytes, *, mode: int = 0o600, owner: int | None = None, group: int | None = None
+) -> str:
+    """Make *pem* the content of *path* and return the file's identity (see LiveFile).
+
+    *owner* and *group* are numeric; by default those of this process. The content that was there
+    before is kept in ``path.previous``. The same content with the same mode is left alone. Left-overs
+    of killed runs are removed. The directory is made (0700) if only its last component is missing.
+
+    Raises PermissionsError (77) when the path or a directory above it is open to others, is a link
+    or no regular file, or is closed to us; CannotWrite (73) and DiskFault (74) when the disk
+    refuses. Then the old file is as it was, and nothing is left beside it.
+    """
+    path = Path(path)
+    uid = os.geteuid() if owner is None else owner
+    gid = os.getegid() if group is None else group
+    with _explained(path), trusted_directory(path.parent, create=True) as directory:
+        _sweep(directory, path.name)
+        before = _regular(directory, path)
+        old = None
+        if before is not None:
+            old = _read(directory, path.name)
+            if old == pem and (stat.S_IMODE(before.st_mode), before.st_uid, before.st_gid) == (mode, uid, gid):
+                return _identity(directory, path.name, pem)
+        # Written first and renamed last, so that a full disk is met before anything has changed.
+        new = _write(directory, path.name, pem, mode, uid, gid)
+        try:
+            if old is not None and before is not None:
+                kept = _write(
+                    directory, path.name, old, stat.S_IMODE(before.st_mode) & mode, before.st_uid, before.st_gid
+                )
+                _rename(directory, kept, path.name + PREVIOUS)
+            _rename(directory, new, path.name)  # from here on the new one serves
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(new, dir_fd=directory)
+            raise
+        os.fsync(directory)
+        return _identity(directory, path.name, pem)
+
+
+def read_live(path: str | Path) -> LiveFile:
+    """Return what a restart of the mail server would present; never raises for what the file is.
+
+    *identity* is "inode:mtime_ns:sha256", empty for no file. *chain* is None, and *problem* says why,
+    when a server could not use it: absent, unreadable, the key not first (smtpd_tls_chain_files),
+    several keys, or a key that is not that of the leaf.
+    """
+    path = Path(path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except FileNotFoundError:
+        return LiveFile(str(path), "", None, problem=f"{path} does not exist")
+    except OSError as error:
+        return LiveFile(str(path), "", None, problem=f"{path} cannot be read: {error.strerror}")
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            return LiveFile(str(path), "", None, problem=f"{path} is not a regular file")
+        try:
+            pem = file.read(MAX_SIZE + 1)
+        except OSError as error:
+            return LiveFile(str(path), "", None, problem=f"{path} cannot be read: {error.strerror}")
+    identity = f"{found.st_ino}:{found.st_mtime_ns}:{hashlib.sha256(pem).hexdigest()}"
+    if len(pem) > MAX_SIZE:
+        return LiveFile(str(path), identity, None, problem=f"{path} is larger than {MAX_SIZE // 1024} KiB")
+    try:
+        return LiveFile(str(path), identity, usable_chain(pem))
+    except RolloverError as error:
+        return LiveFile(str(path), identity, None, problem=f"{path}: {error.message}")
+
+
+def usable_chain(pem: bytes) -> Chain:
+    """Return the chain in *pem*: one key, then its leaf, then issuers, as Postfix wants them.
+
+    Raises CertificateError. Dates and names are not looked at: a server would present it all the same.
+    """
+    # Here, because commands that never look at a certificate should not pay for it.
+    from rollover.core.certificate import split_pem
+
+    key, chain = split_pem(pem)
+    if key is not None and pem.find(key.split(b"\n", 1)[0]) > pem.find(chain.split(b"\n", 1)[0]) >= 0 and chain:
+        raise CertificateError("the key does not stand before its certificate", hint="Postfix wants the key first")
+    return matching_chain(key or b"", chain)
+
+
+def matching_chain(key_pem: bytes, chain_pem: bytes) -> Chain:
+    """Return the chain in *chain_pem* if *key_pem* is the key of its leaf. Raises CertificateError."""
+    from rollover.core.certificate import certificates_from_pem, chain_from_der, key_spki, parse_key
+
+    chain = chain_from_der(certificates_from_pem(chain_pem))
+    if key_spki(parse_key(key_pem)) != chain.links[0].spki:
+        raise CertificateError(
+            "the key is not that of the certificate", hint="a server refuses TLS with it: put the right key beside it"
+        )
+    return chain
+
+
+def _regular(directory: int, path: Path) -> os.stat_result | None:
+    """Return what stands at the final path; None for nothing. Raises PermissionsError for a link."""
+    try:
+        found = os.stat(path.name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "not a regular file"
+        raise PermissionsError(
+            f"{path}: is {kind}, and is not replaced",
+            hint=f"see where it leads (`ls -l {path}`), then remove it, or configure another path",
+        )
+    return found
+
+
+def _read(directory: int, name: str) -> bytes | None:
+    """Return the content of *name*; None if it is too large to be one of ours."""
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    with os.fdopen(descriptor, "rb") as file:
+        content = file.read(MAX_SIZE + 1)
+    return content if len(content) <= MAX_SIZE else None
+
+
+def _write(directory: int, name: str, content: bytes, mode: int, uid: int, gid: int) -> str:
+    """Write *content* to a new file, durably, and return its name; nothing is left of a failure."""
+    temporary = f".{name}.rollover-{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            if (uid, gid) != (os.geteuid(), os.getegid()):
+                os.fchown(descriptor, uid, gid)
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=directory)
+        raise
+    return temporary
+
+
+def _rename(directory: int, old: str, new: str) -> None:
+    os.rename(old, new, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def _identity(directory: int, name: str, content: bytes) -> str:
+    found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    return f"{found.st_ino}:{found.st_mtime_ns}:{hashlib.sha256(content).hexdigest()}"
+
+
+def _sweep(directory: int, name: str) -> None:
+    """Remove what killed runs left: files of our own naming pattern that belong to us."""
+    pattern = re.compile(re.escape(f".{name}.rollover-") + "[0-9a-f]{16}")
+    for entry in os.listdir(directory):
+        if pattern.fullmatch(entry):
+            found = os.stat(entry, dir_fd=directory, follow_symlinks=False)
+            if stat.S_ISREG(found.st_mode) and found.st_uid in (0, os.geteuid()):
+                os.unlink(entry, dir_fd=directory)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn an OSError into the error of this project that tells what to do."""
+    try:
+        yield
+    except OSError as error:
+        text = f"{path}: {os.strerror(error.errno) if error.errno else error}"
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise PermissionsError(text, hint="run it as root, or mend the permissions of the directory") from error
+        if error.errno == errno.EIO:
+            raise DiskFault(text, hint="the disk fails: look at `dmesg`; the old file still serves") from error
+        hints = {
+            errno.ENOSPC: "make room on that file system; the old file still serves",
+            errno.EDQUOT: "raise the quota there; the old file still serves",
+            errno.EROFS: "the file system is mounted read-only: remount it, or mend the unit's ReadWritePaths",
+        }
+        raise CannotWrite(text, hint=hints.get(error.errno or 0, "the old file still serves")) from error
