@@ -43,6 +43,7 @@ class ServerAnswer:
     rrset: RRset | None = None
     cname: str = ""
     ttl: int = 0
+    own_ttl: int = 0  # of the RRset itself, which an update keeps
     serial: int | None = None  # SOA serial of its copy of the zone
     signature: Signature = Signature.UNCHECKED
     inception: datetime | None = None  # of the RRSIG over the RRset; None for no RRset

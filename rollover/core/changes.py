@@ -1,0 +1,104 @@
+"""Which records to add and delete at one owner: for protection, for the goal, for withdrawal.
+
+Records are never removed or added by RRset or name, and never somebody else's (protocol.md, Effects).
+"""
+
+from __future__ import annotations
+
+from rollover.core.sighting import OwnerSighting
+from rollover.core.steps import OwnerChange
+from rollover.core.tlsa import EMPTY, Chain, RRset, needed, valid
+from rollover.core.view import View, breaks
+
+FIRST_TTL = 3600  # interface.md: "1h for a first record"
+
+
+def protecting(view: View, owner: OwnerSighting) -> OwnerChange | None:
+    """Return what makes the RRset valid for every presentable chain of ours; None when it is."""
+    current = _current(owner)
+    if not current:
+        return None  # an empty RRset defers nobody
+    after = current
+    for chain in view.presentable(owner):
+        if view.known(chain) and not valid(current, chain):
+            after |= needed(chain, current, ())
+    return _change(view, owner, current, after) if after != current else None
+
+
+def publishing(view: View, owner: OwnerSighting) -> OwnerChange | None:
+    """Return what the goal needs and the primary lacks; None when it lacks nothing.
+
+    Over nothing, or in a combination that is new here, what is presentable needs its record in the
+    same update, or it would be refused (RFC 7671 §8.1, §8.3).
+    """
+    current, goal = _current(owner), view.world.goal
+    if current is None or goal is None:
+        return None
+    book = view.world.book
+    if not current and owner.owner in book.dane_on and owner.owner not in book.refill:
+        return None  # DANE was switched off by somebody: only a person fills it again
+    after = current | view.needed(goal.chain, current)
+    for chain in view.guarded(owner):
+        if view.known(chain) and valid(current, chain) and not valid(after, chain):
+            after |= needed(chain, after, ())
+    if after == current and not _wrong_ttl(view, owner):
+        return None
+    return _change(view, owner, current, after)
+
+
+def withdrawing(view: View, owner: OwnerSighting) -> OwnerChange | None:
+    """Return the removal of records that this store made and that no credential here needs."""
+    current = _current(owner)
+    if not current or (owner.primary is not None and owner.primary.wildcard):
+        return None
+    kept: RRset = EMPTY
+    for chain in (*view.guarded(owner), *_queued(view)):
+        if view.known(chain):
+            kept |= view.needed(chain, current)
+    surplus = (view.world.managed.get(owner.target, EMPTY) & current) - kept
+    return _change(view, owner, current, current - surplus) if surplus and surplus != current else None
+
+
+def safe(view: View, change: OwnerChange) -> bool:
+    """The gate of every update: no chain in use loses an RRset that was valid for it."""
+    return all(
+        not breaks(change.expect, change.result, view.guarded(owner))
+        for owner in view.seen.owners
+        if owner.target == change.target
+    )
+
+
+def shadowing(owner: OwnerSighting) -> bool:
+    """Tell whether an explicit record here would hide a wildcard from other names.
+
+    The new name's ancestors begin to exist, so only a wildcard right above the target can be shadowed
+    without touching a sibling (RFC 4592 §2.2.2, §3.3.1).
+    """
+    primary = owner.primary
+    above = "*." + owner.target.partition(".")[2]
+    return primary is not None and bool(primary.wildcard) and primary.wildcard.lower() != above
+
+
+def _current(owner: OwnerSighting) -> RRset | None:
+    return owner.primary.rrset if owner.primary is not None and not owner.blocked else None
+
+
+def _queued(view: View) -> tuple[Chain, ...]:
+    queued = view.world.credentials.get(view.world.book.queued)
+    return (queued.chain,) if queued is not None else ()
+
+
+def _wrong_ttl(view: View, owner: OwnerSighting) -> bool:
+    wanted, primary = view.world.service.ttl, owner.primary
+    return wanted is not None and primary is not None and bool(primary.rrset) and primary.own_ttl != wanted
+
+
+def _change(view: View, owner: OwnerSighting, current: RRset, after: RRset) -> OwnerChange:
+    primary = owner.primary
+    wildcard = primary is not None and bool(primary.wildcard)
+    kept_ttl = primary.own_ttl if primary is not None and current else FIRST_TTL
+    ttl = view.world.service.ttl if view.world.service.ttl is not None else kept_ttl
+    add = after if wildcard else after - current
+    if not add and not current - after:
+        add = frozenset(sorted(after)[:1])  # one record again is enough: the last TTL is the RRset's
+    return OwnerChange(owner.owner, owner.target, owner.zone, current, wildcard, add, current - after, ttl)

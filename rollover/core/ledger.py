@@ -1,0 +1,186 @@
+"""The ledger of an owner: every RRset that a resolver may still hold, and since when it is gone.
+
+This is all there is to the clock (protocol.md, Ready): a certificate may be served when every RRset
+in the ledger that does not match it has been gone from all servers for long enough. A renewed key,
+a rollback, a foreign record, a relapse and a restored zone need no rules of their own.
+
+Entries are kept by RRset *and* TTL, so a TTL that was lowered counts only after the RRset with the
+higher one has been gone for its own time, and then does count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from rollover.core.servers import incomplete
+from rollover.core.sighting import OwnerSighting
+from rollover.core.timing import Instant, elapsed, not_in_future
+from rollover.core.tlsa import Chain, RRset, valid
+
+# An unanswered update may still land: twice the TSIG fudge (RFC 8945 §10 recommends 300 s).
+MAY_LAND = 600.0
+FORGET_AFTER = 86400.0
+INCEPTIONS_KEPT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an RRset must be gone: max(ttls x TTL, min_wait) + settle, seconds."""
+
+    ttls: int = 2  # RFC 7671 §8.1 asks for two TTLs; one is the least that is safe
+    min_wait: float = 0.0
+    settle: float = 0.0
+
+    def span(self, ttl: int) -> float:
+        """Return the seconds that an RRset with *ttl* must have been gone."""
+        return max(self.ttls * ttl, self.min_wait) + self.settle
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One RRset with one TTL.
+
+    *rrset* None: something unknown may have been there, valid for nothing. *gone* None: some server
+    shows it, or nobody can say that none does. *intended*: an update that would make it was sent
+    and its answer is not known.
+    """
+
+    rrset: RRset | None
+    ttl: int
+    gone: Instant | None = None
+    intended: Instant | None = None
+
+    def valid_for(self, chain: Chain) -> bool:
+        """Tell whether a sender that holds this RRset accepts *chain*."""
+        return self.rrset is not None and valid(self.rrset, chain)
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What is remembered of one owner (absolute name, lower case).
+
+    *inception*: of the primary's RRSIG in the last sighting; *inceptions*: those the primary was
+    seen to have; *ours*: what our own last update makes, until it is seen; *absent*: the servers
+    that the last sighting did not reach.
+    """
+
+    owner: str
+    entries: tuple[Entry, ...] = ()
+    inception: datetime | None = None
+    inceptions: tuple[datetime, ...] = ()
+    ours: RRset | None = None
+    absent: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def largest_ttl(self) -> int:
+        """The largest TTL known here, seconds."""
+        return max((e.ttl for e in self.entries), default=0)
+
+
+def observe(ledger: Ledger, seen: OwnerSighting, now: Instant, *, clock_agrees: bool, keep: Patience) -> Ledger:
+    """Return *ledger* with one sighting entered.
+
+    *clock_agrees* tells whether a TSIG-signed answer agreed with our clock in this run: without it
+    nothing becomes gone. *keep* is the longest patience of any service here, for forgetting.
+    """
+    shown: set[tuple[RRset | None, int]] = {(a.rrset, a.ttl) for a in seen.servers if a.rrset is not None}
+    complete = not incomplete(seen)
+    known_gone = now if complete and clock_agrees else None
+    entries = [_look_again(e, shown, now, known_gone, clock_agrees) for e in ledger.entries]
+    known = {(e.rrset, e.ttl) for e in entries}
+    entries += [Entry(rrset, ttl) for rrset, ttl in sorted(shown - known, key=repr)]
+    primary = seen.primary
+    inception, inceptions, ours = ledger.inception, ledger.inceptions, ledger.ours
+    unknown = _came_back_with_news(ledger, seen)
+    if primary is not None:
+        changed = ledger.inception is not None and primary.inception != ledger.inception
+        if ours is not None and primary.rrset == ours:
+            ours = None  # what we see is what we did
+        elif changed:
+            unknown = True
+        inception = primary.inception
+        if inception is not None and inception not in inceptions:
+            inceptions = (*inceptions, inception)[-INCEPTIONS_KEPT:]
+    if unknown:
+        ttl = max((e.ttl for e in entries), default=0)
+        entries = [e for e in entries if not (e.rrset is None and e.ttl == ttl)]
+        entries.append(Entry(None, ttl, gone=known_gone))
+    return replace(
+        ledger,
+        entries=tuple(e for e in entries if not _forgettable(e, now, keep)),
+        inception=inception,
+        inceptions=inceptions,
+        ours=ours,
+        absent=frozenset(a.server for a in seen.servers if not a.reached),
+    )
+
+
+def _look_again(
+    entry: Entry, shown: set[tuple[RRset | None, int]], now: Instant, known_gone: Instant | None, clock_agrees: bool
+) -> Entry:
+    if (entry.rrset, entry.ttl) in shown:
+        return replace(entry, gone=None, intended=None)
+    if entry.intended is not None and elapsed(entry.intended, now) < MAY_LAND:
+        return replace(entry, gone=None)
+    if entry.gone is None:
+        return replace(entry, gone=known_gone, intended=None if known_gone else entry.intended)
+    if clock_agrees:
+        return replace(entry, gone=not_in_future(entry.gone, now))
+    return entry
+
+
+def _came_back_with_news(ledger: Ledger, seen: OwnerSighting) -> bool:
+    """Tell whether a server that was away returns with a signature the primary was not seen to have.
+
+    It may have served another RRset meanwhile. A server that returns as it left starts nothing over:
+    else one lost packet a day would mean no rollover at a TTL of a day.
+    """
+    current = seen.primary.inception if seen.primary else None
+    return any(
+        a.server in ledger.absent
+        and a.inception is not None
+        and a.inception != current
+        and a.inception not in ledger.inceptions
+        for a in seen.servers
+        if a.reached
+    )
+
+
+def _forgettable(entry: Entry, now: Instant, keep: Patience) -> bool:
+    return entry.gone is not None and elapsed(entry.gone, now) > 2 * keep.span(entry.ttl) + FORGET_AFTER
+
+
+def intend(ledger: Ledger, rrset: RRset, ttl: int, now: Instant) -> Ledger:
+    """Return *ledger* with an update noted before it is sent: it makes *rrset* with *ttl* seconds.
+
+    It counts as shown until settle() or until ten minutes have passed: it may land late.
+    """
+    ttl = max(ttl, ledger.largest_ttl)
+    others = tuple(e for e in ledger.entries if (e.rrset, e.ttl) != (rrset, ttl))
+    return replace(ledger, entries=(*others, Entry(rrset, ttl, intended=now)), ours=rrset)
+
+
+def settle(ledger: Ledger) -> Ledger:
+    """Return *ledger* once the answer to the update is known: the next sighting decides alone."""
+    return replace(ledger, entries=tuple(replace(e, intended=None) for e in ledger.entries))
+
+
+def refused(ledger: Ledger) -> Ledger:
+    """Return *ledger* once it is known that the update changed nothing."""
+    return replace(settle(ledger), ours=None)
+
+
+def wait_left(ledger: Ledger, chain: Chain, patience: Patience, now: Instant) -> float | None:
+    """Return the seconds until serving *chain* is safe; 0 when it is, None while that is unknown.
+
+    Source: RFC 7671 §8.1, RFC 7672 §4; protocol.md, Ready.
+    """
+    left = 0.0
+    for entry in ledger.entries:
+        if entry.valid_for(chain):
+            continue
+        if entry.gone is None:
+            return None
+        left = max(left, patience.span(entry.ttl) - elapsed(entry.gone, now))
+    return left

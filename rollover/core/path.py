@@ -1,0 +1,207 @@
+"""Paths of certificates: who signed whom, which links a usage-2 record may point at.
+
+This file decides what is an anchor (chain_from_der) and what a verifying sender thinks of a path
+(path_problem). cryptography and pyOpenSSL are imported where they are used: a command that needs no
+certificate would pay a tenth of a second for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from rollover.core.errors import CertificateError
+from rollover.core.rejection import unreadable
+from rollover.core.tlsa import Chain, Link
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+T = TypeVar("T", bound="x509.ExtensionType")
+
+TAG_VERSION = 0xA0  # the one optional field before the key
+FIELDS_TO_SPKI = 6
+
+
+def chain_from_der(ders: Sequence[bytes]) -> Chain:
+    """Return the chain made of *ders*, leaf first, whatever else a server sent along.
+
+    A link is an anchor if the certificates from the leaf up to it form a path: each a CA certificate
+    that signed the one before, with duplicates and strangers in between passed over. The path ends
+    at a self-signed certificate. Dates and names are not looked at here.
+
+    Raises CertificateError when there is no leaf or it cannot be parsed; other garbage is no anchor.
+    """
+    if not ders:
+        raise unreadable("no certificate was given")
+    child = load(ders[0])
+    links = [Link(ders[0], tbs(ders[0]).spki)]
+    ended, below = self_signed(child), 0
+    for der in ders[1:]:
+        try:
+            parent = load(der)
+        except CertificateError:
+            links.append(Link(der, b""))
+            continue
+        issuer, subject, spki = tbs(der)
+        anchor = not ended and issued(child, parent, below)
+        links.append(Link(der, spki, anchor))
+        if anchor:
+            child, ended = parent, self_signed(parent)
+            below += subject != issuer  # RFC 5280 §4.2.1.9: self-issued ones do not count
+    return Chain(tuple(links))
+
+
+def path_problem(chain: Chain, anchors: Sequence[bytes], *, now: datetime, partial: bool = False) -> str:
+    """Return "" if OpenSSL finds a path for a server from the leaf to one of *anchors* (DER).
+
+    Signatures, CA flags, path lengths, name constraints, purposes and dates along the path count.
+    *partial*: an anchor need not be self-signed (DANE-TA). Else the reason in one line.
+    """
+    from OpenSSL import crypto
+
+    def opened(der: bytes) -> crypto.X509:
+        return crypto.load_certificate(crypto.FILETYPE_ASN1, der)
+
+    store = crypto.X509Store()
+    store.set_time(now.astimezone(UTC))
+    if partial:
+        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+    try:
+        for der in anchors:
+            store.add_cert(opened(der))
+        rest = [opened(link.der) for link in chain.links[1:] if link.spki]
+        path = crypto.X509StoreContext(store, opened(chain.links[0].der), rest).get_verified_chain()
+    except crypto.X509StoreContextError as error:
+        return f"{error} ({label(error.certificate.to_cryptography())})"
+    except crypto.Error:
+        return "a certificate on the path cannot be decoded"
+    try:
+        for certificate in path:  # pyOpenSSL cannot ask OpenSSL for purpose "sslserver"
+            if not serves_tls(found := certificate.to_cryptography()):
+                return f"not meant for TLS servers: {label(found)}"
+    except CertificateError as error:
+        return error.message
+    return ""
+
+
+def issued(child: x509.Certificate, parent: x509.Certificate, below: int = 0) -> bool:
+    """Tell whether *parent*, a CA with *below* CAs between it and the leaf, signed *child*."""
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+    try:
+        basic, usage = extension(parent, x509.BasicConstraints), extension(parent, x509.KeyUsage)
+        if basic is None or not basic.ca or (usage is not None and not usage.key_cert_sign):
+            return False
+        if basic.path_length is not None and below > basic.path_length:
+            return False
+        child.verify_directly_issued_by(parent)
+    except (InvalidSignature, UnsupportedAlgorithm, CertificateError, ValueError, TypeError):
+        return False
+    return True
+
+
+def self_signed(certificate: x509.Certificate) -> bool:
+    """Tell whether the certificate is signed with its own key, under its own name."""
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+    try:
+        certificate.verify_directly_issued_by(certificate)
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+        return False
+    return True
+
+
+def serves_tls(certificate: x509.Certificate) -> bool:
+    """Tell whether its extensions allow TLS servers, as OpenSSL's purpose "sslserver" asks."""
+    from cryptography import x509
+
+    extended = extension(certificate, x509.ExtendedKeyUsage)
+    if extended is not None and x509.oid.ExtendedKeyUsageOID.SERVER_AUTH not in extended:
+        return False
+    usage, basic = extension(certificate, x509.KeyUsage), extension(certificate, x509.BasicConstraints)
+    if usage is None or (basic is not None and basic.ca):
+        return True
+    return usage.digital_signature or usage.key_encipherment or usage.key_agreement
+
+
+def load(der: bytes) -> x509.Certificate:
+    """Return the certificate *der*; raises CertificateError for anything else."""
+    from cryptography import x509
+
+    try:
+        return x509.load_der_x509_certificate(der)
+    except (ValueError, TypeError):
+        raise unreadable("a certificate cannot be decoded") from None
+
+
+def extension(certificate: x509.Certificate, kind: type[T]) -> T | None:
+    """Return the extension of type *kind*, None if absent; raises CertificateError for nonsense."""
+    from cryptography import x509
+
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+    except (ValueError, x509.DuplicateExtension):
+        raise unreadable(f"an extension of certificate {certificate.serial_number:x} cannot be decoded") from None
+
+
+def names_of(leaf: x509.Certificate) -> tuple[str, ...]:
+    """Return its DNS names in lower case, then its addresses as text (subjectAltName, RFC 5280 §4.2.1.6)."""
+    from cryptography import x509
+
+    san = extension(leaf, x509.SubjectAlternativeName)
+    if san is None:
+        return ()
+    hosts = [name.lower() for name in san.get_values_for_type(x509.DNSName)]
+    return tuple(hosts + [str(address) for address in san.get_values_for_type(x509.IPAddress)])
+
+
+def label(certificate: x509.Certificate) -> str:
+    """Return the subject on one line, or, if it is empty, the names: for messages."""
+    try:
+        return certificate.subject.rfc4514_string() or listed(names_of(certificate))
+    except (ValueError, CertificateError):  # a name that is not in the encoding that it claims
+        return f"certificate {certificate.serial_number:x}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return *names* for a message."""
+    return ", ".join(names) or "no name"
+
+
+class Tbs(NamedTuple):
+    """Three parts of a certificate, octet for octet as it carries them."""
+
+    issuer: bytes
+    subject: bytes
+    spki: bytes
+
+
+def tbs(der: bytes) -> Tbs:
+    """Return issuer, subject and SubjectPublicKeyInfo of the certificate *der*.
+
+    A record is made of the key as the certificate carries it (RFC 6698 §1.1): a library that encodes
+    it anew may write other octets. Raises IndexError for octets that are no certificate.
+    """
+    at, _ = _element(der, _element(der, 0)[0])
+    fields: list[bytes] = []
+    while len(fields) < FIELDS_TO_SPKI:
+        _, end = _element(der, at)
+        if der[at] != TAG_VERSION:
+            fields.append(der[at:end])
+        at = end
+    _serial, _signature, issuer, _validity, subject, spki = fields  # RFC 5280 §4.1
+    return Tbs(issuer, subject, spki)
+
+
+def _element(der: bytes, at: int) -> tuple[int, int]:
+    """Return where the content of the DER element at *at* begins, and where it ends (X.690 §8.1)."""
+    start, length = at + 2, der[at + 1]
+    if length & 0x80:
+        start += length & 0x7F
+        length = int.from_bytes(der[at + 2 : start], "big")
+    return start, start + length

@@ -1,0 +1,216 @@
+"""State and sighting into level, one line, problems with hints, JSON.
+
+The truth before all: ``ok`` is never said when mail is deferred or when nobody can know
+(protocol.md, What must hold, 5). Every number is of the last sighting; its age is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from rollover.core.model import State, World
+from rollover.core.problems import Level, Problem, problem
+from rollover.core.steps import Phase, Rest, Step, Update
+from rollover.core.timing import parse_stamp, stamp
+from rollover.core.tlsa import EMPTY
+from rollover.core.troubles import LATE, troubles
+from rollover.core.view import View
+
+SCHEMA = 1
+SHORT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Dated:
+    """A problem and since when it is known."""
+
+    problem: Problem
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What ``status`` tells of one service, as stored after every look."""
+
+    name: str
+    hosts: tuple[str, ...]
+    level: Level
+    phase: Phase
+    summary: str
+    seen: datetime | None
+    action: str = ""
+    not_before: datetime | None = None
+    credentials: tuple[Mapping[str, Any], ...] = ()
+    problems: tuple[Dated, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the service object of ``status --json`` (interface.md)."""
+        return {
+            "name": self.name,
+            "hosts": list(self.hosts),
+            "level": str(self.level),
+            "phase": self.phase.value,
+            "summary": self.summary,
+            "seen": stamp(self.seen) if self.seen else None,
+            "next": {"action": self.action, "not_before": stamp(self.not_before) if self.not_before else None}
+            if self.action
+            else None,
+            "credentials": [dict(c) for c in self.credentials],
+            "problems": [
+                {
+                    "code": d.problem.code, "level": str(d.problem.level), "message": d.problem.message,
+                    "hint": d.problem.hint, "since": stamp(d.since),
+                }
+                for d in self.problems
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, it: Mapping[str, Any]) -> Report:
+        """Read back what as_json() wrote."""
+        following = it["next"] or {}
+        return cls(
+            name=it["name"], hosts=tuple(it["hosts"]), level=Level[it["level"].upper()], phase=Phase(it["phase"]),
+            summary=it["summary"], seen=parse_stamp(it["seen"]) if it["seen"] else None,
+            action=following.get("action", ""),
+            not_before=parse_stamp(following["not_before"]) if following.get("not_before") else None,
+            credentials=tuple(it["credentials"]),
+            problems=tuple(
+                Dated(Problem(p["code"], p["message"], Level[p["level"].upper()], p["hint"]), parse_stamp(p["since"]))
+                for p in it["problems"]
+            ),
+        )
+
+
+def worst(levels: Iterable[Level]) -> Level:
+    """Return the level to act on: critical before unknown before warning before ok."""
+    order = (Level.OK, Level.WARNING, Level.UNKNOWN, Level.CRITICAL)
+    return max(levels, key=order.index, default=Level.OK)
+
+
+def report(view: View, step: Step, extra: Sequence[Problem] = (), before: Report | None = None) -> Report:
+    """Return what to tell after a run that ended in *step*.
+
+    *extra*: what effects of this run met. *before*: the last report, for since when a problem is known.
+    """
+    world, now = view.world, view.now.wall
+    found = _distinct((*troubles(view), *step.problems, *extra))
+    dated = tuple(_date(p, before, now, world.service.propagation_warn) for p in found)
+    action, not_before = _next(step, now, world.service.check_every)
+    return Report(
+        name=world.service.name,
+        hosts=world.service.hosts,
+        level=worst(d.problem.level for d in dated),
+        phase=_phase(step),
+        summary=_summary(world, step, not_before),
+        seen=now,
+        action=action,
+        not_before=not_before,
+        credentials=_credentials(view),
+        problems=dated,
+    )
+
+
+def unseen(world: World, now: datetime) -> Report:
+    """Return what to tell of a service that nobody ever looked at."""
+    code = "never-looked" if world.book.adopted else "not-adopted"
+    text = "nothing was observed yet" if world.book.adopted else "was never adopted"
+    found = problem(code, text, service=world.service.name)
+    phase = Phase.STEADY if world.book.adopted else Phase.UNADOPTED
+    return Report(world.service.name, world.service.hosts, found.level, phase, text, None, problems=(Dated(found, now),))
+
+
+def aged(it: Report, world: World, now: datetime) -> Report:
+    """Return a stored report as it may be told now: too old a look is unknown, never ok."""
+    if it.seen is None or it.phase is Phase.UNADOPTED:
+        return it
+    age = (now - it.seen).total_seconds()
+    limit = 3 * world.service.check_every
+    if -limit <= age <= limit:
+        return it
+    text = f"last looked at {stamp(it.seen)}, {timedelta(seconds=round(abs(age)))} {'ago' if age > 0 else 'in the future'}"
+    stale = Dated(problem("stale-look", text, service=it.name), it.seen)
+    problems = (stale, *(d for d in it.problems if d.problem.code != "stale-look"))
+    return replace(it, level=worst(d.problem.level for d in problems), problems=problems)
+
+
+def line(it: Report) -> str:
+    """Return the one line of ``status``: level, service, cause and since when, next act, one command."""
+    head = f"{str(it.level).upper()} {it.name}:"
+    bad = [d for d in it.problems if d.problem.level is not Level.OK]
+    following = ""
+    if it.action:
+        following = f"; next: {it.action}" + (f" not before {stamp(it.not_before)}" if it.not_before else " at the next tick")
+    if not bad:
+        return f"{head} {it.summary}{following if it.phase is not Phase.STEADY else ''}"
+    bad.sort(key=lambda d: [Level.OK, Level.WARNING, Level.UNKNOWN, Level.CRITICAL].index(d.problem.level), reverse=True)
+    first = bad[0]
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    return f"{head} {first.problem.message} since {stamp(first.since)}{more}{following}. See: rollover history {it.name}"
+
+
+def _distinct(found: Iterable[Problem]) -> tuple[Problem, ...]:
+    return tuple({(p.code, p.message): p for p in found}.values())
+
+
+def _date(found: Problem, before: Report | None, now: datetime, late_after: float) -> Dated:
+    known = [d.since for d in before.problems if d.problem.code == found.code] if before is not None else []
+    since = min([*known, now])
+    if found.code in LATE and (now - since).total_seconds() < late_after:
+        found = replace(found, level=Level.OK)  # told, but not yet worth waking anybody
+    return Dated(found, since)
+
+
+def _phase(step: Step) -> Phase:
+    if isinstance(step, Rest | Update):
+        return step.phase
+    return Phase.INSTALLING
+
+
+def _next(step: Step, now: datetime, check_every: float) -> tuple[str, datetime | None]:
+    if not isinstance(step, Rest):
+        return "continue", None
+    if step.phase is Phase.STEADY:
+        return "look", now + timedelta(seconds=check_every)
+    return step.action, now + timedelta(seconds=step.seconds) if step.seconds is not None else None
+
+
+def _summary(world: World, step: Step, not_before: datetime | None) -> str:
+    book = world.book
+    active = world.credentials.get(book.active)
+    if active is None:
+        return "serving nothing that this tool installed"
+    text = f"serving {active.fingerprint[:SHORT]}, valid until {active.not_after:%Y-%m-%d}"
+    if book.goal != book.active:
+        text += f"; {book.goal[:SHORT]} is wanted: {step.why}"
+    elif isinstance(step, Rest) and step.phase is not Phase.STEADY:
+        text += f"; {step.why}"
+    return text
+
+
+def _credentials(view: View) -> tuple[Mapping[str, Any], ...]:
+    book, rows = view.world.book, []
+    current = EMPTY.union(
+        *(o.primary.rrset for o in view.seen.owners if o.primary is not None and o.primary.rrset is not None), EMPTY
+    )
+    for fingerprint, standing in book.standings.items():
+        credential = view.world.credentials.get(fingerprint)
+        if credential is None or (standing.state is State.REMOVED and fingerprint not in (book.goal, book.active)):
+            continue
+        rows.append(
+            {
+                "fingerprint": fingerprint,
+                "spki_sha256": credential.spki,
+                "state": standing.state.value,
+                "goal": fingerprint == book.goal,
+                "queued": fingerprint == book.queued,
+                "blocked": standing.blocked or None,
+                "not_after": stamp(credential.not_after),
+                "records": [str(r) for r in sorted(view.needed(credential.chain, current))],
+                "since": {k: stamp(v) for k, v in standing.since.items()},
+            }
+        )
+    return tuple(rows)

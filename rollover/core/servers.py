@@ -1,0 +1,84 @@
+"""ALL servers, never any: is a sighting of one owner complete, and who holds things back.
+
+A server that is behind its primary may still pass through an RRset that the primary has left, so
+"not behind" is asked as well as "reached" (protocol.md, Terms: complete).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rollover.core.sighting import OwnerSighting, ServerAnswer, Signature
+from rollover.core.tlsa import Chain, RRset, valid
+
+BAD_SIGNATURES = (Signature.MISSING, Signature.EXPIRED, Signature.BOGUS)
+
+
+@dataclass(frozen=True, slots=True)
+class Laggard:
+    """One server that holds a step back, with the reason as ``status`` prints it.
+
+    *code* is the problem's stable name.
+    """
+
+    server: str
+    code: str
+    reason: str
+
+
+def serial_older(a: int, b: int) -> bool:
+    """Tell whether serial *a* is older than *b* in sequence space (RFC 1982 §3.2)."""
+    return a != b and ((b - a) & 0xFFFFFFFF) < 0x80000000
+
+
+def primaries(owner: OwnerSighting) -> dict[str, ServerAnswer]:
+    """Return the primary of each zone on the way to the records."""
+    return {a.zone: a for a in owner.servers if a.primary and a.reached}
+
+
+def behind(answer: ServerAnswer, primary: ServerAnswer | None) -> bool:
+    """Tell whether *answer* comes from an older copy of the zone than the primary's.
+
+    By serial; where one has none, by the inception of the RRset's signature.
+    """
+    if primary is None or answer is primary:
+        return False
+    if answer.serial is not None and primary.serial is not None:
+        return serial_older(answer.serial, primary.serial)
+    if answer.inception is not None and primary.inception is not None:
+        return answer.inception < primary.inception
+    return True  # nothing to compare: in doubt it is behind
+
+
+def incomplete(owner: OwnerSighting) -> tuple[Laggard, ...]:
+    """Return why the sighting of *owner* is not complete; empty when it is."""
+    first = primaries(owner)
+    found = []
+    for answer in owner.servers:
+        if not answer.reached or (answer.rrset is None and not answer.cname):
+            code = "primary-unreachable" if answer.primary else "server-unreachable"
+            found.append(Laggard(answer.server, code, answer.problem or "gave no answer"))
+        elif behind(answer, first.get(answer.zone)):
+            theirs = first[answer.zone].serial
+            found.append(
+                Laggard(answer.server, "secondary-stale", f"has serial {answer.serial}, the primary {theirs}")
+            )
+    return tuple(found)
+
+
+def badly_signed(owner: OwnerSighting) -> tuple[Laggard, ...]:
+    """Return the servers that the public asks and whose signatures do not hold."""
+    return tuple(
+        Laggard(a.server, "signature-bad", a.problem or f"its signature is {a.signature}")
+        for a in owner.servers
+        if a.reached and a.public and a.signature in BAD_SIGNATURES
+    )
+
+
+def lacking(owner: OwnerSighting, wanted: RRset, chain: Chain) -> tuple[Laggard, ...]:
+    """Return the servers whose RRset has not all of *wanted* or is not valid for *chain*."""
+    return tuple(
+        Laggard(a.server, "secondary-stale", "lacks the new record" if not wanted <= a.rrset else "has an older RRset")
+        for a in owner.servers
+        if a.rrset is not None and not (wanted <= a.rrset and valid(a.rrset, chain))
+    )

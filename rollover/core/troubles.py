@@ -1,0 +1,126 @@
+"""What is wrong in a sighting, whatever the next step is: the problems that report() tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rollover.core.model import World
+from rollover.core.problems import Level, Problem, problem
+from rollover.core.servers import badly_signed, incomplete
+from rollover.core.sighting import Outcome
+from rollover.core.timing import elapsed_boot, stamp
+from rollover.core.tlsa import combinations, owner_name, valid
+from rollover.core.view import View, expired, unmatched
+
+# A late server is worth a warning only after propagation_warn.
+LATE = frozenset({"secondary-stale", "server-unreachable"})
+EXPIRING_FRACTION = 5  # warn when less than a fifth of the lifetime is left: ACME clients renew at a third
+
+
+def troubles(view: View) -> Iterator[Problem]:
+    """Yield every problem that the sighting shows for an adopted service."""
+    if not view.world.book.adopted:
+        return
+    yield from _deferred(view)
+    yield from _chains(view)
+    yield from _endpoints(view)
+    yield from _dns(view)
+    yield from _live(view)
+    yield from _certificates(view)
+    if view.seen.clock_problem:
+        yield _p(view.world, "clock", view.seen.clock_problem)
+
+
+def _p(world: World, code: str, message: str, level: Level | None = None) -> Problem:
+    return problem(code, message, service=world.service.name, level=level)
+
+
+def _deferred(view: View) -> Iterator[Problem]:
+    for owner in view.seen.owners:
+        shown = [
+            (str(e.endpoint), chain)
+            for e in view.seen.endpoints
+            if owner_name(e.endpoint.host, e.endpoint.port) == owner.owner
+            for chain in e.chains
+        ]
+        for answer in owner.servers:
+            if answer.rrset is None or not answer.public:
+                continue
+            for where, chain in shown:
+                if not valid(answer.rrset, chain):
+                    lacking = ", ".join(str(r)[:22] + "…" for r in sorted(unmatched(answer.rrset, chain)))
+                    yield _p(
+                        view.world, "mail-deferred",
+                        f"DANE mail is being deferred: {answer.server} gives {owner.owner} without a match ({lacking}) "
+                        f"for {chain.fingerprint[:16]} at {where}",
+                    )
+                    break
+
+
+def _chains(view: View) -> Iterator[Problem]:
+    for where, chain in view.unknown():
+        yield _p(
+            view.world, "unknown-certificate",
+            f"{where} presents certificate {chain.fingerprint[:16]} (key {chain.spki_sha256[:16]}), which was never handed to this tool",
+        )
+
+
+def _endpoints(view: View) -> Iterator[Problem]:
+    book, service = view.world.book, view.world.service
+    failing = view.failing()
+    if book.install is not None and failing and elapsed_boot(book.install.latest, view.now) >= service.verify_timeout:
+        yield _p(view.world, "install-failed", f"certificate {book.goal[:16]} does not work: {'; '.join(failing)}")
+    if book.return_spent:
+        for fingerprint, standing in book.standings.items():
+            if standing.blocked and fingerprint != book.goal:
+                yield _p(view.world, "returned", f"certificate {fingerprint[:16]} was taken back: {standing.blocked}")
+    dane = any(combinations(o.primary.rrset) for o in view.seen.owners if o.primary is not None and o.primary.rrset)
+    for e in view.seen.endpoints:
+        if e.outcome is Outcome.UNREACHABLE:
+            yield _p(view.world, "endpoint-unreachable", f"{e.endpoint} cannot be reached: {e.detail}")
+        elif e.outcome is not Outcome.PRESENTED:
+            level = Level.CRITICAL if dane else Level.WARNING
+            yield _p(view.world, "endpoint-failing", f"{e.endpoint}: {e.outcome}: {e.detail}", level)
+    if view.seen.endpoints and all(e.outcome is Outcome.UNREACHABLE for e in view.seen.endpoints):
+        yield _p(view.world, "endpoint-failing", "no endpoint of the service can be reached")
+    if book.install is not None and elapsed_boot(book.install.latest, view.now) >= service.verify_timeout:
+        for e in view.seen.endpoints:
+            old = [c for c in e.chains if c.fingerprint != book.goal and view.known(c)]
+            if old and e.outcome is Outcome.PRESENTED:
+                yield _p(view.world, "endpoint-old", f"{e.endpoint} still presents {old[0].fingerprint[:16]} after the reload")
+
+
+def _dns(view: View) -> Iterator[Problem]:
+    for owner in view.seen.owners:
+        if owner.blocked:
+            yield _p(view.world, "owner-blocked", f"{owner.owner} {owner.blocked}")
+        for late in (*incomplete(owner), *badly_signed(owner)):
+            yield _p(view.world, late.code, f"{late.server} {late.reason}")
+        said = owner.resolver
+        if said.rrset is None:
+            yield _p(view.world, "resolver-failed", f"no answer for {owner.owner}: {said.problem}")
+        elif not said.authenticated:
+            yield _p(view.world, "zone-insecure", f"the resolver does not authenticate {owner.owner}: {said.problem or 'no AD flag'}")
+        primary = owner.primary
+        if primary is not None and primary.rrset is not None and not primary.rrset and owner.owner in view.world.book.dane_on:
+            yield _p(view.world, "dane-off", f"no TLSA record at {owner.owner}, where there was one: somebody switched DANE off")
+
+
+def _live(view: View) -> Iterator[Problem]:
+    for live in view.seen.live:
+        if live.problem:
+            yield _p(view.world, "live-file", f"{live.path}: {live.problem}")
+        if live.wiring:
+            yield _p(view.world, "wiring", live.wiring)
+
+
+def _certificates(view: View) -> Iterator[Problem]:
+    book, wall = view.world.book, view.now.wall
+    active = view.world.credentials.get(book.active)
+    if active is None:
+        return
+    left, lifetime = active.not_after - wall, active.not_after - active.not_before
+    if expired(active, wall):
+        yield _p(view.world, "certificate-expired", f"certificate {active.fingerprint[:16]} expired at {stamp(active.not_after)}")
+    elif left * EXPIRING_FRACTION < lifetime and book.goal == book.active:
+        yield _p(view.world, "certificate-expiring", f"certificate {active.fingerprint[:16]} expires at {stamp(active.not_after)}")
