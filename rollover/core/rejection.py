@@ -40,6 +40,7 @@ class Rejected(CertificateError):
 
 
 def unreadable(message: str) -> Rejected:
+    """Return the error for octets that are no certificate."""
     return Rejected(
         Fault.CERTIFICATE_UNREADABLE,
         message,
@@ -48,10 +49,12 @@ def unreadable(message: str) -> Rejected:
 
 
 def unsupported(message: str) -> Rejected:
+    """Return the error for a key or signature that senders or servers would not take."""
     return Rejected(Fault.ALGORITHM, message, hint=f"order a certificate with a key of {SUPPORTED}")
 
 
 def several_keys(count: int) -> Rejected:
+    """Return the error for a file with *count* private keys."""
     return Rejected(
         Fault.KEY_UNREADABLE,
         f"{count} private keys in one file; one was expected",
