@@ -1,0 +1,40 @@
+"""One writer: a lock on the state directory, freed by the kernel when its holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from rollover.clock import Clock
+from rollover.core.errors import Busy
+from rollover.core.timing import elapsed_boot
+
+POLL = 0.1
+
+
+@asynccontextmanager
+async def locked(path: Path, clock: Clock, *, patience: float) -> AsyncIterator[None]:
+    """Hold the lock file *path*; wait for it up to *patience* seconds.
+
+    Raises Busy when another run still holds it then.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        started = clock.now()
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if elapsed_boot(started, clock.now()) >= patience:
+                    raise Busy(
+                        f"another run of rollover holds {path}",
+                        hint="it goes on by itself; `fuser -v " + str(path) + "` shows it. Try again in a minute",
+                    ) from None
+                await clock.sleep(POLL)
+        yield
+    finally:
+        os.close(descriptor)
