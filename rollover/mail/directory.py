@@ -47,15 +47,14 @@ def _open(path: Path, *, create: bool) -> int:
             found = _look(name, here, place, create=create and not ahead)
             if stat.S_ISLNK(found.st_mode):
                 links += 1
-                if links > MAX_LINKS:
-                    raise CannotWrite(f"{path}: too many symbolic links", hint="name the directory itself")
+                _refuse_loop(links, path)
                 target = Path(os.readlink(name, dir_fd=here))
                 ahead.extend(part for part in reversed(target.parts) if part != "/")
                 if not target.is_absolute():
                     continue
                 name, place = "/", Path("/")
-            elif not stat.S_ISDIR(found.st_mode):
-                raise CannotWrite(f"{place / name}: not a directory", hint="name a file below a directory")
+            else:
+                _refuse_file(found, place / name)
             there = os.open(name, DIRECTORY, dir_fd=here)
             os.close(here)
             here, place = there, place / name
@@ -85,6 +84,16 @@ def _make(name: str, here: int, place: Path) -> None:
         raise PermissionsError(f"{place / name}: cannot be created", hint="run it as root") from error
     except OSError as error:
         raise CannotWrite(f"{place / name}: {error.strerror}", hint="the old file is untouched") from error
+
+
+def _refuse_loop(links: int, path: Path) -> None:
+    if links > MAX_LINKS:
+        raise CannotWrite(f"{path}: too many symbolic links", hint="name the directory itself")
+
+
+def _refuse_file(found: os.stat_result, place: Path) -> None:
+    if not stat.S_ISDIR(found.st_mode):
+        raise CannotWrite(f"{place}: not a directory", hint="name a file below a directory")
 
 
 def _refuse_writable(descriptor: int, place: Path) -> None:

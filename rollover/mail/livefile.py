@@ -12,8 +12,9 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from rollover.core.errors import CannotWrite, CertificateError, PermissionsError, RolloverError
@@ -26,45 +27,103 @@ MAX_SIZE = 1024 * 1024  # octets; no chain comes near
 PREVIOUS = ".previous"
 
 
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file to be put in place. *owner* and *group* are numeric; None: those of this process."""
+
+    path: Path
+    content: bytes
+    mode: int = 0o600
+    owner: int | None = None
+    group: int | None = None
+
+
 def install(
     path: str | Path, pem: bytes, *, mode: int = 0o600, owner: int | None = None, group: int | None = None
 ) -> str:
     """Make *pem* the content of *path* and return the file's identity (see LiveFile).
 
-    *owner* and *group* are numeric; by default those of this process. The content that was there
-    before is kept in ``path.previous``. The same content with the same mode is left alone. Left-overs
-    of killed runs are removed. The directory is made (0700) if only its last component is missing.
+    The content that was there before is kept in ``path.previous``. The same content with the same
+    mode is left alone. Left-overs of killed runs are removed. The directory is made (0700) if only
+    its last component is missing.
 
     Raises PermissionsError (77) when the path or a directory above it is open to others, is a link
     or no regular file, or is closed to us; CannotWrite (73) and DiskFault (74) when the disk
     refuses. Then the old file is as it was, and nothing is left beside it.
     """
-    path = Path(path)
-    uid = os.geteuid() if owner is None else owner
-    gid = os.getegid() if group is None else group
-    with _explained(path), trusted_directory(path.parent, create=True) as directory:
-        _sweep(directory, path.name)
-        before = _regular(directory, path)
-        old = None
-        if before is not None:
-            old = _read(directory, path.name)
-            if old == pem and (stat.S_IMODE(before.st_mode), before.st_uid, before.st_gid) == (mode, uid, gid):
-                return _identity(directory, path.name, pem)
-        # Written first and renamed last, so that a full disk is met before anything has changed.
-        new = _write(directory, path.name, pem, mode, uid, gid)
-        try:
-            if old is not None and before is not None:
-                kept = _write(
-                    directory, path.name, old, stat.S_IMODE(before.st_mode) & mode, before.st_uid, before.st_gid
-                )
-                _rename(directory, kept, path.name + PREVIOUS)
-            _rename(directory, new, path.name)  # from here on the new one serves
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(new, dir_fd=directory)
-            raise
-        os.fsync(directory)
-        return _identity(directory, path.name, pem)
+    return install_files([File(Path(path), pem, mode, owner, group)])
+
+
+def install_files(files: Sequence[File]) -> str:
+    """Put all of *files* in place as install() does one; return their identity together.
+
+    All are written and synced before the first is renamed, so a full disk changes none of them.
+    Each is replaced atomically, but one after the other: who reads a key and a certificate in
+    separate files during those microseconds may see them not match. One file for both has no such
+    moment.
+    """
+    with ExitStack() as stack:
+        staged = [stack.enter_context(_staged(file)) for file in files]
+        return "+".join([file.commit() for file in staged])
+
+
+class _Staged:
+    """A file that is written beside its place and waits for the rename."""
+
+    def __init__(self, file: File, directory: int) -> None:
+        self._file = file
+        self._directory = directory
+        self._new: str | None = None
+        self._kept: str | None = None
+
+    def write(self) -> None:
+        """Write the new file, and a copy of the old one; nothing if all is as wanted."""
+        file, directory = self._file, self._directory
+        uid = os.geteuid() if file.owner is None else file.owner
+        gid = os.getegid() if file.group is None else file.group
+        before = _regular(directory, file.path)
+        old = None if before is None else _read(directory, file.path.name)
+        if before is not None and old == file.content:
+            if (stat.S_IMODE(before.st_mode), before.st_uid, before.st_gid) == (file.mode, uid, gid):
+                return
+            old = None  # only the mode is wrong: the one before it stays the previous
+        self._new = _write(directory, file.path.name, file.content, file.mode, uid, gid)
+        if before is not None and old is not None:
+            mode = stat.S_IMODE(before.st_mode) & file.mode
+            self._kept = _write(directory, file.path.name, old, mode, before.st_uid, before.st_gid)
+
+    def commit(self) -> str:
+        """Rename; return the identity of what is in place then."""
+        name = self._file.path.name
+        with _explained(self._file.path):
+            if self._kept is not None:
+                _rename(self._directory, self._kept, name + PREVIOUS)
+                self._kept = None
+            if self._new is not None:
+                _rename(self._directory, self._new, name)
+                self._new = None
+                os.fsync(self._directory)
+            return _identity(self._directory, name, self._file.content)
+
+    def clean(self) -> None:
+        """Remove what was not renamed."""
+        for name in (self._new, self._kept):
+            if name is not None:
+                with suppress(OSError):
+                    os.unlink(name, dir_fd=self._directory)
+
+
+@contextmanager
+def _staged(file: File) -> Iterator[_Staged]:
+    """Yield *file*, written and ready to be renamed; remove what was not."""
+    with ExitStack() as stack:
+        with _explained(file.path):
+            directory = stack.enter_context(trusted_directory(file.path.parent, create=True))
+            _sweep(directory, file.path.name)
+            staged = _Staged(file, directory)
+            stack.callback(staged.clean)
+            staged.write()
+        yield staged
 
 
 def read_live(path: str | Path) -> LiveFile:
@@ -75,27 +134,40 @@ def read_live(path: str | Path) -> LiveFile:
     several keys, or a key that is not that of the leaf.
     """
     path = Path(path)
+    found = look(path)
+    if found.problem:
+        return LiveFile(str(path), found.identity, None, problem=found.problem)
+    try:
+        return LiveFile(str(path), found.identity, usable_chain(found.content))
+    except RolloverError as error:
+        return LiveFile(str(path), found.identity, None, problem=f"{path}: {error.message}")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What stands at a path: its identity ("" for nothing), its content, or the *problem* with it."""
+
+    identity: str = ""
+    content: bytes = b""
+    problem: str = ""
+
+
+def look(path: Path) -> Look:
+    """Read *path* as the mail server would, links followed; a FIFO or a huge file does not hold us."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                return Look(problem=f"{path} is not a regular file")
+            content = file.read(MAX_SIZE + 1)
     except FileNotFoundError:
-        return LiveFile(str(path), "", None, problem=f"{path} does not exist")
+        return Look(problem=f"{path} does not exist")
     except OSError as error:
-        return LiveFile(str(path), "", None, problem=f"{path} cannot be read: {error.strerror}")
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            return LiveFile(str(path), "", None, problem=f"{path} is not a regular file")
-        try:
-            pem = file.read(MAX_SIZE + 1)
-        except OSError as error:
-            return LiveFile(str(path), "", None, problem=f"{path} cannot be read: {error.strerror}")
-    identity = f"{found.st_ino}:{found.st_mtime_ns}:{hashlib.sha256(pem).hexdigest()}"
-    if len(pem) > MAX_SIZE:
-        return LiveFile(str(path), identity, None, problem=f"{path} is larger than {MAX_SIZE // 1024} KiB")
-    try:
-        return LiveFile(str(path), identity, usable_chain(pem))
-    except RolloverError as error:
-        return LiveFile(str(path), identity, None, problem=f"{path}: {error.message}")
+        return Look(problem=f"{path} cannot be read: {error.strerror}")
+    identity = f"{found.st_ino}:{found.st_mtime_ns}:{hashlib.sha256(content).hexdigest()}"
+    large = len(content) > MAX_SIZE
+    return Look(identity, content, f"{path} is larger than {MAX_SIZE // 1024} KiB" if large else "")
 
 
 def usable_chain(pem: bytes) -> Chain:

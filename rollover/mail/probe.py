@@ -34,9 +34,7 @@ class _Attempt:
     detail: str = ""
 
 
-async def probe(
-    endpoint: Endpoint, *, connections: int = 1, timeout: float = 10.0, helo: str = ""
-) -> EndpointSighting:
+async def probe(endpoint: Endpoint, *, connections: int = 1, timeout: float = 10.0, helo: str = "") -> EndpointSighting:
     """Return what *connections* handshakes with *endpoint*, all at the same time, showed.
 
     *timeout* in seconds bounds each of them up to the end of its handshake; connections at the same
@@ -56,9 +54,7 @@ async def probe_all(
 ) -> tuple[EndpointSighting, ...]:
     """Return what probe() says of each of *endpoints*, in their order; at most *at_once* connections."""
     limit = asyncio.Semaphore(at_once)
-    return tuple(
-        await asyncio.gather(*(_probe(endpoint, connections, timeout, helo, limit) for endpoint in endpoints))
-    )
+    return tuple(await asyncio.gather(*(_probe(endpoint, connections, timeout, helo, limit) for endpoint in endpoints)))
 
 
 async def _probe(
@@ -76,9 +72,7 @@ async def _probe(
         failed = [a for a in attempts if a.outcome is outcome]
         if failed:
             share = f"{len(failed)} of {connections} connections: " if len(failed) < connections else ""
-            return EndpointSighting(
-                endpoint, outcome, detail=share + failed[-1].detail, connections=len(presented)
-            )
+            return EndpointSighting(endpoint, outcome, detail=share + failed[-1].detail, connections=len(presented))
     # Most recent last: dict keeps the place of the first sight, so it is filled from the end.
     chains = tuple(reversed(dict.fromkeys(reversed(presented))))
     return EndpointSighting(endpoint, Outcome.PRESENTED, chains=chains, connections=len(presented))

@@ -1,0 +1,141 @@
+"""Any other daemon: its files, and the command that makes it read them again.
+
+Its configuration is not looked at: that it presents what was installed is seen over the network.
+"""
+
+from __future__ import annotations
+
+import grp
+import pwd
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rollover.core.errors import RolloverError
+from rollover.core.sighting import LiveFile
+from rollover.core.tlsa import Chain
+from rollover.mail.errors import MailConfigError, ReloadFailed
+from rollover.mail.livefile import File, install_files, look, matching_chain, usable_chain
+from rollover.mail.run import find_program, run_async
+from rollover.mail.target import Finding, joined
+
+PUBLIC = 0o644  # a file of certificates alone
+
+
+class CommandTarget:
+    """A daemon with *chain_file* (key, then chain), or *cert_file* (the chain) and *key_file*, or all three.
+
+    *owner* and *group* are names or numbers, *mode* that of the files with the key. *reload* is a
+    command as a list, run without a shell; empty for a daemon that looks by itself. *timeout* in seconds.
+    Raises MailConfigError when the files do not make a certificate and a key.
+    """
+
+    def __init__(
+        self,
+        *,
+        cert_file: str = "",
+        key_file: str = "",
+        chain_file: str = "",
+        owner: str = "",
+        group: str = "",
+        mode: int = 0o600,
+        reload: Sequence[str] = (),
+        timeout: float = 60.0,
+    ) -> None:
+        if bool(cert_file) != bool(key_file) or not (cert_file or chain_file):
+            raise MailConfigError(
+                "an install of kind command needs cert_file and key_file, or chain_file",
+                hint="chain_file is one file with the key, then the chain",
+            )
+        self.cert_file = cert_file
+        self.key_file = key_file
+        self.chain_file = chain_file
+        self._owner = owner
+        self._group = group
+        self._mode = mode
+        self._reload = tuple(reload)
+        self._timeout = timeout
+
+    @property
+    def label(self) -> str:
+        return self.chain_file or self.key_file
+
+    def live(self) -> LiveFile:
+        looks = [look(Path(path)) for path in self._paths()]
+        identity = "+".join(found.identity for found in looks) if all(found.identity for found in looks) else ""
+        problem = next((found.problem for found in looks if found.problem), "")
+        if problem:
+            return LiveFile(self.label, identity, None, problem=problem)
+        try:
+            chain = self._chain([found.content for found in looks])
+        except RolloverError as error:
+            return LiveFile(self.label, identity, None, problem=f"{self.label}: {error.message}")
+        if chain is None:
+            return LiveFile(
+                self.label,
+                identity,
+                None,
+                problem=f"{self.chain_file} and {self.cert_file} hold different certificates",
+            )
+        return LiveFile(self.label, identity, chain)
+
+    def install(self, key_pem: bytes, chain_pem: bytes) -> str:
+        owner = _number(self._owner, "owner", lambda name: pwd.getpwnam(name).pw_uid)
+        group = _number(self._group, "group", lambda name: grp.getgrnam(name).gr_gid)
+        contents = {
+            self.key_file: (key_pem.rstrip(b"\n") + b"\n", self._mode),
+            self.cert_file: (chain_pem.rstrip(b"\n") + b"\n", PUBLIC),
+            self.chain_file: (joined(key_pem, chain_pem), self._mode),
+        }
+        return install_files(
+            [File(Path(path), contents[path][0], contents[path][1], owner, group) for path in self._paths()]
+        )
+
+    async def reload(self) -> None:
+        if not self._reload:
+            return
+        done = await run_async(self._reload, timeout=self._timeout)
+        if done.status:
+            command = " ".join(self._reload)
+            raise ReloadFailed(
+                f"`{command}` failed: {done.last_line}",
+                hint=f"the new file is in place; mend the cause and run `{command}`",
+            )
+
+    def check(self) -> tuple[Finding, ...]:
+        try:
+            _number(self._owner, "owner", lambda name: pwd.getpwnam(name).pw_uid)
+            _number(self._group, "group", lambda name: grp.getgrnam(name).gr_gid)
+            if self._reload:
+                find_program(self._reload[0])
+        except RolloverError as error:
+            return (Finding(True, error.message, error.hint),)
+        if self._mode & 0o007:
+            return (
+                Finding(
+                    False, f"{self.label}: mode {self._mode:04o} lets everybody read the key", "mode 0640 and `group`"
+                ),
+            )
+        return ()
+
+    def _paths(self) -> list[str]:
+        """The files in the order in which they are replaced: the key comes before its certificate."""
+        return [path for path in (self.key_file, self.cert_file, self.chain_file) if path]
+
+    def _chain(self, contents: list[bytes]) -> Chain | None:
+        """Return the chain in the files; None when they hold different ones. Raises CertificateError."""
+        chains = [usable_chain(contents[-1])] if self.chain_file else []
+        if self.cert_file:
+            chains.append(matching_chain(contents[0], contents[1]))
+        return chains[0] if len(set(chains)) == 1 else None
+
+
+def _number(name: str, key: str, lookup: Callable[[str], int]) -> int | None:
+    """Return the number of user or group *name*; None for none configured."""
+    if not name:
+        return None
+    try:
+        return int(name) if name.isdecimal() else lookup(name)
+    except KeyError:
+        raise MailConfigError(
+            f"{key} = {name!r}: there is no such {key} on this host", hint=f"correct `{key}`"
+        ) from None
