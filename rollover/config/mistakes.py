@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from rollover import __version__
 from rollover.config import models
+from rollover.config.values import Wrong
 from rollover.core.errors import ConfigError
 
 Loc = tuple[str | int, ...]
@@ -218,10 +219,10 @@ def _mistake(file: Path, loc: Loc, detail: ErrorDetails) -> Mistake:
     text = shown(key, value)
     named = f"{dotted(place)} = {text}" if text else dotted(place)
     example = EXAMPLES.get(key, "see the configuration in README.md")
+    wrong = detail.get("ctx", {}).get("error")
+    if isinstance(wrong, Wrong):
+        return Mistake(file, f"{named}: {wrong.problem}", wrong.right)
     match detail["type"]:
-        case "rollover":
-            context = detail.get("ctx", {})
-            return Mistake(file, f"{named}: {context['problem']}", context["right"])
         case "missing":
             return Mistake(file, f"{dotted(place)} is missing", f"write {example}")
         case "union_tag_not_found":

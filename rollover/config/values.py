@@ -1,7 +1,6 @@
 """How one value of the configuration is read: text in, typed value out, or what would be right.
 
-Each function is a pydantic validator. It raises through wrong(): *problem* completes the sentence
-"KEY = VALUE is wrong: …", *right* becomes the hint.
+Each function is given to pydantic as a validator, and usable without it. All raise Wrong.
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ from collections.abc import Callable, Hashable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
-
-from pydantic_core import PydanticCustomError
 
 from rollover.core.tlsa import Params
 
@@ -25,9 +22,18 @@ _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([smhd])")
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|\d{1,10}")
 
 
+class Wrong(ValueError):
+    """A value that cannot be: *problem* completes "KEY = VALUE: …", *right* is what to write instead."""
+
+    def __init__(self, problem: str, right: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.right = right
+
+
 def wrong(problem: str, right: str) -> NoReturn:
-    """Refuse the value: *problem* says why, *right* what to write instead."""
-    raise PydanticCustomError("rollover", "{problem}", {"problem": problem, "right": right})
+    """Refuse the value."""
+    raise Wrong(problem, right)
 
 
 def text(value: Any, *, example: str) -> str:
@@ -77,9 +83,8 @@ def ttl(value: Any) -> int | None:
         return None
     try:
         seconds = duration(1, 7 * DAY)(value)
-    except PydanticCustomError as error:
-        right = (error.context or {}).get("right", "")
-        wrong(str(error), f'write "keep" (keep what is there), or a duration: {right}')
+    except Wrong as error:
+        wrong(error.problem, f'write "keep" (keep what is there), or a duration: {error.right}')
     if seconds != int(seconds):
         wrong("not in whole seconds", 'a TTL counts whole seconds (RFC 2181 §8): write "1s" or more')
     return int(seconds)
