@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from base64 import b64encode
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from . import addresses as at
@@ -86,7 +87,7 @@ controls {{ inet {self.address} port 953 allow {{ any; }} keys {{ "rndc-key"; }}
     def wait_ready(self) -> None:
         """Wait until each zone answers with signatures."""
         for zone in self.zones:
-            self.wait_until(lambda zone=zone: query.is_signed(self.address, zone), f"{zone} signed")
+            self.wait_until(partial(query.is_signed, self.address, zone), f"{zone} signed")
 
     def start(self) -> None:
         """Start, and wait until each zone is served signed."""
@@ -94,7 +95,7 @@ controls {{ inet {self.address} port 953 allow {{ any; }} keys {{ "rndc-key"; }}
         self.wait_ready()
 
     def rndc(self, *arguments: str) -> str:
-        """Run rndc(8) against this server and return its output. Raises LabError if it fails."""
+        """Let rndc control this server; return its output. Raises LabError if it fails."""
         key = self.directory / "rndc.key"
         return run(["rndc", "-s", self.address, "-p", "953", "-k", key, *arguments])
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import hashlib
+import ipaddress
 import os
 import time
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 KeyType = Literal["p256", "p384", "rsa", "ed25519"]
 
-_DAY = datetime.timedelta(days=1)
+_DAY = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -101,18 +102,15 @@ class Authority:
         *,
         key: KeyType = "p256",
         reuse_key_of: Certificate | None = None,
-        not_before: datetime.datetime | None = None,
-        not_after: datetime.datetime | None = None,
+        not_before: dt.datetime | None = None,
+        not_after: dt.datetime | None = None,
         directory: Path | None = None,
     ) -> Certificate:
         """Issue a leaf for *names* and write its lineage. Valid for 90 days from an hour ago."""
         self._issued += 1
         directory = directory or self.directory / f"leaf-{self._issued}"
         directory.mkdir(parents=True, exist_ok=True)
-        if reuse_key_of is None:
-            private = _new_key(key)
-        else:
-            private = _load_key(reuse_key_of.privkey)
+        private = _new_key(key) if reuse_key_of is None else _load_key(reuse_key_of.privkey)
         public = private.public_key()
         start = not_before or _now() - _DAY / 24
         leaf = (
@@ -125,7 +123,7 @@ class Authority:
             .not_valid_after(not_after or start + 90 * _DAY)
             # Without it OpenSSL-based tools may take a leaf for a trust anchor.
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
@@ -149,19 +147,26 @@ def _spki(key: PublicKeyTypes) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def _now() -> datetime.datetime:
+def _now() -> dt.datetime:
     # The lab stands outside the tool: its certificates are dated by the host's clock.
     return x509_time(0)
 
 
-def x509_time(seconds: float) -> datetime.datetime:
+def x509_time(seconds: float) -> dt.datetime:
     """Return the instant *seconds* from now, as the arguments of `issue` want it."""
-    now = datetime.datetime.fromtimestamp(time.clock_gettime(time.CLOCK_REALTIME), datetime.UTC)
-    return (now + datetime.timedelta(seconds=seconds)).replace(microsecond=0)
+    now = dt.datetime.fromtimestamp(time.clock_gettime(time.CLOCK_REALTIME), dt.UTC)
+    return (now + dt.timedelta(seconds=seconds)).replace(microsecond=0)
 
 
 def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _authority(

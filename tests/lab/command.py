@@ -11,7 +11,9 @@ from pathlib import Path
 
 from .process import LabError
 
-_DNS_KEYS = frozenset("primary tsig_key resolver also_check ignore settle propagation_warn timeout zone".split())
+_DNS_KEYS = frozenset(
+    ("primary", "tsig_key", "resolver", "also_check", "ignore", "settle", "propagation_warn", "timeout", "zone")
+)
 
 
 def toml(tables: Mapping[str, object], prefix: str = "") -> str:
@@ -77,7 +79,7 @@ def run_tool(
     check: int | bool | None,
     offset: str | None,
     env: Mapping[str, str] | None,
-    input: str | None,
+    input: str | None,  # noqa: A002 - subprocess.run's name for it
     seconds: float,
 ) -> subprocess.CompletedProcess[str]:
     """Run `rollover --config CONFIG ARGUMENTS…`; see Lab.rollover."""

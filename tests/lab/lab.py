@@ -4,31 +4,42 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from . import addresses as at
 from . import endpoint, zones
+from .acme import Certbot, Pebble
 from .certificates import Authority, Certificate, KeyType
 from .command import run_tool, split_changes, toml
+from .junk import JunkServer, Reply
 from .keys import TsigKey, new_tsig_key, new_zone_key
 from .load import Load
 from .maillog import MailLog
 from .nameservers import Primary, Secondary, SigningServer
 from .postfix import Mx, Sender
 from .process import LabError, Server, wait_for
+from .proxy import UpdateProxy
 from .unbound import Resolver
 from .zones import OwnerKind, ZoneOptions
 
 _numbers = itertools.count(1)
+
+
+def inside_namespace() -> bool:
+    """Whether this process was started by `enter`: /etc is the copy that it made.
+
+    The environment alone is not believed: the lab writes below /etc and uses ports 25 and 53.
+    """
+    copy = at.ROOT / "etc"
+    return copy.is_dir() and copy.samefile("/etc")
 
 
 class SendingHost:
@@ -73,7 +84,7 @@ class Lab:
         key: KeyType = "p256",
         senders: bool = True,
     ) -> None:
-        if os.environ.get("ROLLOVER_LAB") != "1":
+        if not inside_namespace():
             raise LabError("not inside a lab namespace: start it with tests/lab/enter COMMAND")
         self.ttl = ttl
         self.ports = tuple(ports)
@@ -93,7 +104,7 @@ class Lab:
         self._chain_file = chain_file
         self._key = key
         self._with_senders = senders
-        self._stack = ExitStack()
+        self._junk_servers: list[JunkServer] = []
         self._extra_servers: list[Server] = []
 
     def __enter__(self) -> Self:
@@ -118,6 +129,8 @@ class Lab:
         self._make_keys()
         self._make_servers()
         try:
+            self.certbot.prepare()
+            self.update_proxy.start()
             for server in self.servers:
                 server.spawn()
             for server in self.servers:
@@ -169,16 +182,19 @@ class Lab:
             resolver = Resolver(f"{name}-resolver", base / f"{name}-resolver", where, anchor)
             postfix = Sender(name, base / name, address, where)
             self.senders.append(SendingHost(postfix, resolver))
+        self.update_proxy = UpdateProxy()
+        self.pebble = Pebble(base / "pebble", self.authority, self.trust_file)
+        self.certbot = Certbot(base / "certbot", self.pebble, self.acme_key)
         self.mail = MailLog({one.postfix.name: one.postfix.log for one in self.senders})
         self.load = Load([one.postfix.address for one in self.senders], self.mail)
 
     def _wait_in_step(self) -> None:
         """Wait until the secondary serves what the primary does, with signatures."""
         for zone in (at.DOMAIN, at.DANE_DOMAIN):
-            wait_for(
-                lambda zone=zone: self.secondary.serial(zone) == self.primary.serial(zone),
-                f"the secondary is in step for {zone}",
-            )
+            wait_for(partial(self._in_step, zone), f"the secondary is in step for {zone}")
+
+    def _in_step(self, zone: str) -> bool:
+        return self.secondary.serial(zone) == self.primary.serial(zone)
 
     @property
     def resolvers(self) -> list[Resolver]:
@@ -197,17 +213,19 @@ class Lab:
             return
         Lab.running.remove(self)
         self.load.abandon()
-        self._stack.close()
-        everything = [*self._extra_servers, *self.servers]
+        for listener in (self.update_proxy, *self._junk_servers):
+            listener.stop()
+        everything = [*self._extra_servers, self.pebble, *self.servers]
         for server in everything:
             server.signal_group(9)
         for server in everything:
             server.kill()
+        self.certbot.remove()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def logs(self, lines: int = 15) -> str:
         """Return the end of every server's log, for a test that failed."""
-        everything = [*self.servers, *self._extra_servers]
+        everything = [*self.servers, *self._extra_servers, self.pebble]
         return "\n".join(f"--- {one.name}\n{one.tail(lines)}" for one in everything)
 
     # Certificates and endpoints
@@ -230,6 +248,13 @@ class Lab:
         self._extra_servers.append(mx)
         mx.start()
         return mx
+
+    def junk_server(self, reply: Reply, address: str = at.SPARE[0]) -> JunkServer:
+        """Start a name server that answers `reply(query)`, see junk; it ends with the lab."""
+        server = JunkServer(reply, address)
+        server.start()
+        self._junk_servers.append(server)
+        return server
 
     # The tool
 
@@ -303,7 +328,7 @@ class Lab:
         check: int | bool | None = None,
         offset: str | None = None,
         env: Mapping[str, str] | None = None,
-        input: str | None = None,
+        input: str | None = None,  # noqa: A002 - subprocess.run's name for it
         seconds: float = 120,
     ) -> subprocess.CompletedProcess[str]:
         """Run the tool's command with the lab's configuration; output is text.

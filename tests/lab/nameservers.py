@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import dns.name
 import dns.query
 import dns.rdatatype
 import dns.zone
@@ -91,11 +92,11 @@ class Primary(SigningServer):
 
     def _policy(self, tool: str | None) -> str:
         rules = zones.tool_grants(self._zone_options) if tool is None else tool
-        return "\n".join([rules, zones.acme_grants(), "grant admin-key zonesub ANY;"])
+        return f"{rules}\n{zones.acme_grants()}\ngrant admin-key zonesub ANY;"
 
     def _dane_policy(self, tool: str | None) -> str:
         rules = zones.dane_grants() if tool is None else tool
-        return "\n".join([rules, "grant admin-key zonesub ANY;"])
+        return f"{rules}\ngrant admin-key zonesub ANY;"
 
 
 class Secondary(Bind):
@@ -128,11 +129,12 @@ class Secondary(Bind):
 
         The zone is static meanwhile: it does not follow the primary.
         """
-        content = dns.zone.Zone(zone)
+        origin = dns.name.from_text(zone)
+        content = dns.zone.Zone(origin)
         dns.query.inbound_xfr(self.address, content)
         lines = [
-            f"{name.derelativize(content.origin)} {rdataset.ttl} IN "
-            f"{dns.rdatatype.to_text(rdataset.rdtype)} {rdata.to_text(content.origin, False)}"
+            f"{name.derelativize(origin)} {rdataset.ttl} IN "
+            f"{dns.rdatatype.to_text(rdataset.rdtype)} {rdata.to_text(origin, relativize=False)}"
             for name, rdataset in content.iterate_rdatasets()
             if rdataset.rdtype not in _MADE_BY_SIGNER
             for rdata in rdataset

@@ -18,10 +18,14 @@ class LabError(Exception):
     """The lab itself does not work as asked; never a finding about the tool."""
 
 
+class NoAnswer(LabError):
+    """A server did not answer, or not with what was asked for: perhaps not yet."""
+
+
 def wait_for(condition: Callable[[], Result], what: str, seconds: float = 15.0, every: float = 0.02) -> Result:
     """Return the first true result of *condition*, asked every *every* seconds.
 
-    An OSError of the condition counts as "not yet". Raises LabError, naming *what*, after
+    An OSError or NoAnswer of the condition counts as "not yet". Raises LabError, naming *what*, after
     *seconds*.
     """
     deadline = time.monotonic() + seconds
@@ -32,7 +36,7 @@ def wait_for(condition: Callable[[], Result], what: str, seconds: float = 15.0, 
             if result:
                 return result
             last = result
-        except OSError as error:
+        except (OSError, NoAnswer) as error:
             last = error
         if time.monotonic() > deadline:
             raise LabError(f"not within {seconds:g} s: {what} (last seen: {last!r})")

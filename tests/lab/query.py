@@ -15,7 +15,7 @@ import dns.rdatatype
 import dns.rdtypes.ANY.SOA
 import dns.rdtypes.ANY.TLSA
 
-from .process import LabError
+from .process import NoAnswer
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ def ask(address: str, name: str, kind: str, *, port: int = 53, seconds: float = 
     """Ask one server over UDP, over TCP after a truncated answer.
 
     Recursion is desired and DNSSEC records are asked for; harmless with an authoritative server.
-    Raises LabError when no answer comes within *seconds*.
+    Raises NoAnswer when no answer comes within *seconds*.
     """
     message = dns.message.make_query(name, kind, want_dnssec=True)
     message.flags |= dns.flags.AD
     try:
         answer, _ = dns.query.udp_with_fallback(message, address, timeout=seconds, port=port)
     except dns.exception.Timeout as error:
-        raise LabError(f"{address} does not answer {name} {kind}") from error
+        raise NoAnswer(f"{address} does not answer {name} {kind}") from error
     wanted = dns.rdatatype.from_text(kind)
     rrset, cnames = RRset(), []
     for found in answer.answer:
@@ -74,15 +74,15 @@ def text(rdata: object) -> str:
 
 
 def serial(address: str, zone: str) -> int:
-    """Return the SOA serial of *zone* at *address*. Raises LabError if it serves none."""
+    """Return the SOA serial of *zone* at *address*. Raises NoAnswer if it serves none."""
     message = dns.message.make_query(zone, "SOA")
     try:
         answer = dns.query.udp(message, address, timeout=2)
     except dns.exception.Timeout as error:
-        raise LabError(f"{address} does not answer") from error
+        raise NoAnswer(f"{address} does not answer") from error
     found = answer.get_rrset(answer.answer, dns.name.from_text(zone), dns.rdataclass.IN, dns.rdatatype.SOA)
     if found is None or not isinstance(found[0], dns.rdtypes.ANY.SOA.SOA):
-        raise LabError(f"{address} serves no zone {zone}")
+        raise NoAnswer(f"{address} serves no zone {zone}")
     return int(found[0].serial)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from functools import partial
 from pathlib import Path
 
 from . import addresses as at
@@ -63,7 +64,7 @@ remote-control:
     def wait_ready(self) -> None:
         """Wait until it answers for both zones, authenticated."""
         for zone in (at.DOMAIN, at.DANE_DOMAIN):
-            self.wait_until(lambda zone=zone: self._answers(zone), f"authenticated answer for {zone}")
+            self.wait_until(partial(self._answers, zone), f"authenticated answer for {zone}")
 
     def _answers(self, zone: str) -> bool:
         if not self._socket.exists():
