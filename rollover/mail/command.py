@@ -32,25 +32,25 @@ class CommandTarget:
     def __init__(
         self,
         *,
-        cert_file: str = "",
-        key_file: str = "",
-        chain_file: str = "",
-        owner: str = "",
-        group: str = "",
+        cert_file: str | Path | None = None,
+        key_file: str | Path | None = None,
+        chain_file: str | Path | None = None,
+        owner: str | None = None,
+        group: str | None = None,
         mode: int = 0o600,
         reload: Sequence[str] = (),
         timeout: float = 60.0,
     ) -> None:
-        if bool(cert_file) != bool(key_file) or not (cert_file or chain_file):
+        if (cert_file is None) != (key_file is None) or cert_file is chain_file is None:
             raise MailConfigError(
                 "an install of kind command needs cert_file and key_file, or chain_file",
                 hint="chain_file is one file with the key, then the chain",
             )
-        self.cert_file = cert_file
-        self.key_file = key_file
-        self.chain_file = chain_file
-        self._owner = owner
-        self._group = group
+        self.cert_file = str(cert_file or "")
+        self.key_file = str(key_file or "")
+        self.chain_file = str(chain_file or "")
+        self._owner = owner or ""
+        self._group = group or ""
         self._mode = mode
         self._reload = tuple(reload)
         self._timeout = timeout

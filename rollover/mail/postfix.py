@@ -32,12 +32,14 @@ RELOAD_TIMEOUT = 30.0  # seconds; `postfix reload` also checks the queue directo
 class Postfix:
     """The instance whose main.cf is in *config_directory*."""
 
-    def __init__(self, config_directory: str = "/etc/postfix") -> None:
+    def __init__(self, config_directory: str | Path = "/etc/postfix") -> None:
         self.config_directory = str(config_directory)
 
     # --- what it is configured with -----------------------------------------------------------------
 
-    def wiring(self, chain_file: str, *, ports: Collection[int] | None = None, beside: Collection[str] = ()) -> str:
+    def wiring(
+        self, chain_file: str | Path, *, ports: Collection[int] | None = None, beside: Collection[str | Path] = ()
+    ) -> str:
         """Return "" if every TLS service presents what is in *chain_file*; else one line that says what it names.
 
         *ports*: only the services there, because another certificate for submission is nobody's
@@ -118,7 +120,7 @@ class Postfix:
 
     # --- changing it --------------------------------------------------------------------------------
 
-    def point_at(self, chain_file: str, *, beside: Collection[str] = ()) -> dict[str, str]:
+    def point_at(self, chain_file: str | Path, *, beside: Collection[str | Path] = ()) -> dict[str, str]:
         """Make main.cf name *chain_file* (and *beside*) and nothing else; return what restore() takes.
 
         The certificate and key parameters of old go: Postfix would ignore them and warn at every
@@ -127,7 +129,7 @@ class Postfix:
         """
         previous = self.parameters()
         self._refuse_side_effects(previous)
-        postconf(self.config_directory, "-e", f"{CHAIN_FILES} = {', '.join([*beside, chain_file])}")
+        postconf(self.config_directory, "-e", f"{CHAIN_FILES} = {', '.join(map(str, [*beside, chain_file]))}")
         self._unset([name for name in previous if name != CHAIN_FILES])
         return previous
 
@@ -168,7 +170,7 @@ class Postfix:
     # --- judging it ---------------------------------------------------------------------------------
 
     def check(
-        self, chain_file: str, *, ports: Collection[int] | None = None, beside: Collection[str] = ()
+        self, chain_file: str | Path, *, ports: Collection[int] | None = None, beside: Collection[str | Path] = ()
     ) -> tuple[Finding, ...]:
         """Return what stands in the way of serving *chain_file*, worst first. Changes nothing, never raises."""
         try:
@@ -176,7 +178,9 @@ class Postfix:
         except MailError as error:
             return (Finding(True, error.message, error.hint),)
 
-    def _findings(self, chain_file: str, ports: Collection[int] | None, beside: Collection[str]) -> list[Finding]:
+    def _findings(
+        self, chain_file: str | Path, ports: Collection[int] | None, beside: Collection[str | Path]
+    ) -> list[Finding]:
         findings = []
         at = self.config_directory
         instance = read_instance(at)

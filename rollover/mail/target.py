@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from rollover.core.sighting import LiveFile
@@ -58,15 +59,15 @@ class PostfixTarget:
     def __init__(
         self,
         postfix: Postfix,
-        chain_file: str,
+        chain_file: str | Path,
         *,
         ports: Collection[int] | None = None,
-        beside: Collection[str] = (),
+        beside: Collection[str | Path] = (),
     ) -> None:
         self.postfix = postfix
-        self.chain_file = chain_file
+        self.chain_file = str(chain_file)
         self._ports = ports
-        self._beside = beside
+        self._beside = tuple(map(str, beside))
 
     @property
     def label(self) -> str:
