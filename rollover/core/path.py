@@ -1,7 +1,7 @@
 """Paths of certificates: who signed whom, which links a usage-2 record may point at.
 
 This file decides what is an anchor (chain_from_der) and what a verifying sender thinks of a path
-(path_problem). cryptography and pyOpenSSL are imported where they are used: a command that needs no
+(path_problem, anchored_problem). cryptography and pyOpenSSL are imported where they are used: a command that needs no
 certificate would pay a tenth of a second for them.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from rollover.core.errors import CertificateError
 from rollover.core.rejection import unreadable
+from rollover.core.timing import stamp
 from rollover.core.tlsa import Chain, Link
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="x509.ExtensionType")
 
+PARTIAL_CHAIN = 0x80000  # X509_V_FLAG_…: a trust anchor need not be self-signed
+NO_CHECK_TIME = 0x200000
 TAG_VERSION = 0xA0  # the one optional field before the key
 FIELDS_TO_SPKI = 6
 
@@ -53,12 +56,34 @@ def chain_from_der(ders: Sequence[bytes]) -> Chain:
     return Chain(tuple(links))
 
 
-def path_problem(chain: Chain, anchors: Sequence[bytes], *, now: datetime, partial: bool = False) -> str:
-    """Return "" if OpenSSL finds a path for a server from the leaf to one of *anchors* (DER).
+def path_problem(chain: Chain, roots: Sequence[bytes], *, now: datetime) -> str:
+    """Return "" if OpenSSL finds a path for a TLS server from the leaf to one of *roots* (DER).
 
-    Signatures, CA flags, path lengths, name constraints, purposes and dates along the path count.
-    *partial*: an anchor need not be self-signed (DANE-TA). Else the reason in one line.
+    Signatures, CA flags, path lengths, name constraints, purposes and dates count, names of hosts do
+    not. Else the reason in one line.
     """
+    found = _find_path(chain, roots, now=now, flags=0)
+    return found if isinstance(found, str) else ""
+
+
+def anchored_problem(chain: Chain, anchor: bytes, *, now: datetime, anchor_dated: bool) -> str:
+    """Return "" if OpenSSL finds a path from the leaf to the trust anchor *anchor* (DER), root or not.
+
+    As path_problem(), but the dates of *anchor* itself count only if *anchor_dated*.
+    """
+    found = _find_path(chain, [anchor], now=now, flags=PARTIAL_CHAIN | NO_CHECK_TIME)
+    if isinstance(found, str):
+        return found
+    for certificate in found if anchor_dated else found[:-1]:
+        if now < certificate.not_valid_before_utc:
+            return f"not valid before {stamp(certificate.not_valid_before_utc)}: {label(certificate)}"
+        if now > certificate.not_valid_after_utc:
+            return f"expired at {stamp(certificate.not_valid_after_utc)}: {label(certificate)}"
+    return ""
+
+
+def _find_path(chain: Chain, anchors: Sequence[bytes], *, now: datetime, flags: int) -> list[x509.Certificate] | str:
+    """Return OpenSSL's path from the leaf up to one of *anchors*, or why there is none."""
     from OpenSSL import crypto
 
     def opened(der: bytes) -> crypto.X509:
@@ -66,52 +91,54 @@ def path_problem(chain: Chain, anchors: Sequence[bytes], *, now: datetime, parti
 
     store = crypto.X509Store()
     store.set_time(now.astimezone(UTC))
-    if partial:
-        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+    store.set_flags(flags)
     try:
         for der in anchors:
             store.add_cert(opened(der))
         rest = [opened(link.der) for link in chain.links[1:] if link.spki]
-        path = crypto.X509StoreContext(store, opened(chain.links[0].der), rest).get_verified_chain()
-    except crypto.X509StoreContextError as error:
-        return f"{error} ({label(error.certificate.to_cryptography())})"
-    except crypto.Error:
-        return "a certificate on the path cannot be decoded"
-    try:
+        verified = crypto.X509StoreContext(store, opened(chain.links[0].der), rest).get_verified_chain()
+        path = [certificate.to_cryptography() for certificate in verified]
         for certificate in path:  # pyOpenSSL cannot ask OpenSSL for purpose "sslserver"
-            if not serves_tls(found := certificate.to_cryptography()):
-                return f"not meant for TLS servers: {label(found)}"
+            if not serves_tls(certificate):
+                return f"not meant for TLS servers: {label(certificate)}"
+    except crypto.X509StoreContextError as error:
+        return f"{error}: {label(error.certificate.to_cryptography())}"
+    except (crypto.Error, ValueError):
+        return "a certificate on the path cannot be decoded"
     except CertificateError as error:
         return error.message
-    return ""
+    return path
 
 
 def issued(child: x509.Certificate, parent: x509.Certificate, below: int = 0) -> bool:
     """Tell whether *parent*, a CA with *below* CAs between it and the leaf, signed *child*."""
     from cryptography import x509
-    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
     try:
         basic, usage = extension(parent, x509.BasicConstraints), extension(parent, x509.KeyUsage)
-        if basic is None or not basic.ca or (usage is not None and not usage.key_cert_sign):
-            return False
-        if basic.path_length is not None and below > basic.path_length:
-            return False
+    except CertificateError:
+        return False
+    if basic is None or not basic.ca or (usage is not None and not usage.key_cert_sign):
+        return False
+    if basic.path_length is not None and below > basic.path_length:
+        return False
+    return signed(child, parent)
+
+
+def signed(child: x509.Certificate, parent: x509.Certificate) -> bool:
+    """Tell whether *child* names *parent* as its issuer and bears its signature."""
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+    try:
         child.verify_directly_issued_by(parent)
-    except (InvalidSignature, UnsupportedAlgorithm, CertificateError, ValueError, TypeError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False
     return True
 
 
 def self_signed(certificate: x509.Certificate) -> bool:
     """Tell whether the certificate is signed with its own key, under its own name."""
-    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-
-    try:
-        certificate.verify_directly_issued_by(certificate)
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
-        return False
-    return True
+    return signed(certificate, certificate)
 
 
 def serves_tls(certificate: x509.Certificate) -> bool:

@@ -36,12 +36,18 @@ class Tlsa:
 
     @classmethod
     def parse(cls, text: str) -> Tlsa:
-        """Read presentation form, "3 1 1 hex", white space allowed in the hex (RFC 6698 §2.2).
+        r"""Read presentation form, "3 1 1 hex", white space allowed in the hex (RFC 6698 §2.2).
 
-        Raises ValueError for anything else.
+        The generic form, "\# length hex" (RFC 3597 §5), is read too: it is how ``str`` writes what has
+        no other form. Raises ValueError for anything else.
         """
         fields = text.split()
-        if len(fields) < 4 or not all(f.isdecimal() and int(f) < 256 for f in fields[:3]):
+        if fields[:1] == ["\\#"] and len(fields) > 1:
+            rdata = bytes.fromhex("".join(fields[2:]))
+            if fields[1] != str(len(rdata)):
+                raise ValueError(f"not as long as it says: {text!r}")
+            return cls.from_wire(rdata)
+        if len(fields) < 4 or not all(f.isascii() and f.isdecimal() and int(f) < 256 for f in fields[:3]):
             raise ValueError(f"not a TLSA record: {text!r}")
         return cls(int(fields[0]), int(fields[1]), int(fields[2]), bytes.fromhex("".join(fields[3:])))
 
@@ -59,8 +65,9 @@ class Tlsa:
         return bytes(self.params) + self.association
 
     def __str__(self) -> str:
-        if self.usage == MALFORMED:
-            return f"\\# {len(self.association)} {self.association.hex()}".rstrip()
+        if self.usage == MALFORMED or not self.association:
+            rdata = self.to_wire()
+            return f"\\# {len(rdata)} {rdata.hex()}".rstrip()
         return f"{self.usage} {self.selector} {self.mtype} {self.association.hex()}"
 
 
@@ -110,13 +117,24 @@ def association(link: Link, selector: int, mtype: int) -> bytes:
 
 
 def record(chain: Chain, params: Params) -> Tlsa:
-    """Return the DANE-EE record of the leaf of *chain* in the combination *params*."""
+    """Return the DANE-EE record of the leaf of *chain* in the combination *params*.
+
+    Raises ValueError for another usage: a record of usage 2 names an issuer, and is never made here.
+    """
     usage, selector, mtype = params
+    if usage != 3:
+        raise ValueError(f"not a DANE-EE combination: {usage} {selector} {mtype}")
     return Tlsa(usage, selector, mtype, association(chain.links[0], selector, mtype))
 
 
 def owner_name(host: str, port: int) -> str:
-    """Return ``_PORT._tcp.HOST.`` in lower case, A-labels, absolute (RFC 6698 §3)."""
+    """Return ``_PORT._tcp.HOST.`` in lower case, A-labels, absolute (RFC 6698 §3).
+
+    Raises ValueError for a U-label: there are two ways to encode some of them (IDNA 2003 and 2008),
+    and a record at the wrong name protects nothing.
+    """
+    if not host.isascii():
+        raise ValueError(f"host name {host!r} is not in A-labels (xn--…)")
     return f"_{port}._tcp.{host.rstrip('.').lower()}."
 
 
@@ -132,7 +150,11 @@ def usable(rr: Tlsa) -> bool:
 
 
 def matches(rr: Tlsa, chain: Chain) -> bool:
-    """Tell whether *rr* matches *chain*: usage 3 the leaf, usage 2 an issuer of it in the chain."""
+    """Tell whether *rr* matches *chain*: usage 3 the leaf, usage 2 an issuer of it in the chain.
+
+    A trust anchor that the server does not send matches nothing, self-signed root or not (RFC 7672
+    §3.1.2): senders have no store to take it from. Some accept one from a ``2 0 0`` record; not all.
+    """
     if not usable(rr) or not chain.links:
         return False
     candidates = chain.links[:1] if rr.usage == 3 else tuple(x for x in chain.links[1:] if x.anchor)
@@ -149,6 +171,8 @@ def valid(rrset: RRset, chain: Chain) -> bool:
 
     Every usable combination has a record that matches (RFC 7671 §8). An empty RRset is valid: no
     DANE. One with unusable records only is valid too: RFC 7672 §2.2 asks for TLS, unauthenticated.
+    Where a sender must rely on usage 2 it looks at names and dates as well (RFC 7672 §3.1.2), and a
+    chain knows no clock: sender.verdict() tells that part.
     """
     matched = {rr.params for rr in rrset if matches(rr, chain)}
     return combinations(rrset) <= matched
