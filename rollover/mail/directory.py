@@ -80,6 +80,8 @@ def _look(name: str, here: int, place: Path, *, create: bool) -> os.stat_result:
 def _make(name: str, here: int, place: Path) -> None:
     try:
         os.mkdir(name, 0o700, dir_fd=here)
+        os.chmod(name, 0o700, dir_fd=here)  # whatever the umask
+        os.fsync(here)
     except PermissionError as error:
         raise PermissionsError(f"{place / name}: cannot be created", hint="run it as root") from error
     except OSError as error:

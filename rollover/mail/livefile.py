@@ -156,11 +156,14 @@ def look(path: Path) -> Look:
     """Read *path* as the mail server would, links followed; a FIFO or a huge file does not hold us."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 return Look(problem=f"{path} is not a regular file")
-            content = file.read(MAX_SIZE + 1)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                content = file.read(MAX_SIZE + 1)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         return Look(problem=f"{path} does not exist")
     except OSError as error:
