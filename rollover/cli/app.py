@@ -96,9 +96,9 @@ def rollover(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in *argv* (default: of the process); return the exit code. Never raises."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = tuple(sys.argv[1:] if argv is None else argv)
     try:
-        code = _run(arguments)
+        code = _run(list(arguments))  # a list of its own: typer takes it apart
         sys.stdout.flush()
     except BaseException as error:
         return report(error, verbose="--verbose" in arguments)

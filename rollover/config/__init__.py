@@ -5,7 +5,7 @@ a ConfigError that names file, key, value and what would be right. What it retur
 consistent, so that nobody downstream checks again.
 """
 
-from rollover.config.load import DEFAULT_PATH, load
+from rollover.config.files import DEFAULT_PATH, load
 from rollover.config.models import (
     AlertConfig,
     CommandInstall,
