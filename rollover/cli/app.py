@@ -25,6 +25,15 @@ from rollover.core.errors import UsageError
 #: "module:app" for a typer.Typer with subcommands (give that a callback). What it does is the first
 #: line of the function's docstring, word for word: a test compares them.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "adopt": ("service:adopt", "Take over the certificate that the mail server serves today."),
+    "deploy": ("rolling:deploy", "Take over a new certificate: what every hook calls."),
+    "advance": ("rolling:advance", "Do what is due now; the timer calls it every minute."),
+    "status": ("telling:status", "Tell how each service is; exits 0, 1, 2 or 3 for monitoring."),
+    "history": ("telling:history", "Print every event of a service with its time, oldest first."),
+    "rollback": ("rolling:rollback", "Go back to the previous certificate, or to a named one."),
+    "pause": ("service:pause", "Take no step but those that protect what is served."),
+    "resume": ("service:resume", "Go on after a pause, or fill an emptied RRset again; looks anew first."),
+    "release": ("service:release", "Give the mail server its previous parameters back."),
     "tlsa": ("records:tlsa", "Print the TLSA records of a certificate or key."),
 }
 

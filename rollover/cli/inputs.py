@@ -1,11 +1,11 @@
-"""Files that are named on the command line."""
+"""Files and spans that are given on the command line."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from rollover.core.errors import CertificateError, PermissionsError
+from rollover.core.errors import CertificateError, PermissionsError, UsageError
 
 LARGEST = 1024 * 1024  # octets: a hundred times a long chain
 
@@ -32,3 +32,13 @@ def read_pem(file: Path) -> bytes:
     if len(content) > LARGEST:
         raise CertificateError(f"{file}: larger than {LARGEST} octets", hint="name a PEM file with one chain")
     return content
+
+
+def duration(option: str, text: str) -> float:
+    """Return the seconds of "90s", "20m", "36h", "2d". Raises UsageError naming *option*."""
+    from rollover.config import values
+
+    try:
+        return values.duration(0, 3650 * values.DAY)(text)
+    except values.Wrong as wrong:
+        raise UsageError(f'{option} "{text}": {wrong.problem}', hint=wrong.right) from None

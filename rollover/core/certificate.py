@@ -99,12 +99,10 @@ class Facts:
 
 def facts(chain: Chain) -> Facts:
     """Return the facts of the leaf of *chain*; raises CertificateError when it cannot be decoded."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-
     leaf = load(chain.links[0].der)
     try:
-        kind = algorithm(leaf.public_key())
-    except (CertificateError, ValueError, UnsupportedAlgorithm):
+        kind = _algorithm(leaf, chain.links[0].spki)
+    except CertificateError:
         kind = ""
     try:
         issuer = leaf.issuer.rfc4514_string()
@@ -149,7 +147,7 @@ def check(
     tells of a wrong clock here, and every wait would be measured on that clock.
     """
     leaf, known = load(chain.links[0].der), facts(chain)
-    _check_leaf(leaf, self_signed=known.self_signed)
+    _check_leaf(leaf, chain.links[0].spki, self_signed=known.self_signed)
     if leaf.public_key() != key.public_key():
         raise Rejected(
             Fault.KEY_MISMATCH,
@@ -194,10 +192,24 @@ def _subject(root: bytes) -> bytes:
         return b""
 
 
-def _check_leaf(leaf: x509.Certificate, *, self_signed: bool) -> None:
+def _algorithm(leaf: x509.Certificate, spki: bytes) -> str:
+    """Return the leaf's "rsa", "ecdsa" or "ed25519"; raises CertificateError for anything else."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    try:
+        key = leaf.public_key()
+    except (UnsupportedAlgorithm, ValueError):
+        raise unsupported("the certificate's key is of an unknown algorithm") from None
+    found = algorithm(key)
+    if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != spki:
+        raise unsupported("the certificate's key is of type RSA-PSS, or names no standard curve")
+    return found
+
+
+def _check_leaf(leaf: x509.Certificate, spki: bytes, *, self_signed: bool) -> None:
     """Raise for a leaf that no server should present, whatever its names and dates."""
     from cryptography import x509
-    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes
 
     if not self_signed:  # one made by `openssl req -x509` has the CA flag; DANE-EE senders do not look
@@ -210,10 +222,7 @@ def _check_leaf(leaf: x509.Certificate, *, self_signed: bool) -> None:
             )
         if isinstance(leaf.signature_hash_algorithm, (hashes.MD5, hashes.SHA1)):
             raise unsupported(f"the certificate is signed with {leaf.signature_hash_algorithm.name}")
-    try:
-        algorithm(leaf.public_key())
-    except (UnsupportedAlgorithm, ValueError):
-        raise unsupported("the certificate's key is of an unknown algorithm") from None
+    _algorithm(leaf, spki)
     if not serves_tls(leaf):
         raise Rejected(
             Fault.PURPOSE,

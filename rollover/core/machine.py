@@ -26,6 +26,8 @@ def decide(world: World, seen: Sighting) -> Step:
     """Return the one next thing to do. Total: every state, every sighting. Pure."""
     if not world.book.adopted:
         return Rest(Phase.UNADOPTED, "not adopted", problems=(_problem(world, "not-adopted", "was never adopted"),))
+    if world.book.releasing:
+        return Rest(Phase.PAUSED, "being released", action="release")
     view = View(world, seen)
     for rule in (judge, protect, paused, take_turn, unusable, publish, propagate, wait, install, verify, activate, withdraw):
         if (step := rule(view)) is not None:

@@ -128,7 +128,7 @@ class Book:
     clock of every withdrawal. *rounds*: good rounds of handshakes for the goal since the install.
     *hurry*: the goal for which a person chose not to wait. *returning*: the goal was set by the
     automatic return. *dane_on*: owners whose RRset was seen non-empty with a credential active;
-    *refill*: those of them that a person allowed to fill again.
+    *refill*: those of them that a person allowed to fill again. *releasing*: a person takes the service out.
     """
 
     adopted: bool = False
@@ -147,6 +147,7 @@ class Book:
     dane_on: frozenset[str] = frozenset()
     refill: frozenset[str] = frozenset()
     pause: Pause | None = None
+    releasing: bool = False
     standings: Mapping[str, Standing] = field(default_factory=dict)
 
     def standing(self, fingerprint: str) -> Standing:

@@ -118,6 +118,15 @@ class Postfix:
         matching_chain(key, chain)
         return key, chain, (CHAIN_FILES if chains else "smtpd_tls_cert_file") + f" = {where}"
 
+    def chain_of(self, parameters: Mapping[str, str]) -> bytes:
+        """Return the chain, PEM, that main.cf would name with *parameters* (what point_at() returned). Raises MailError."""
+        overrides = [word for name, value in parameters.items() for word in ("-o", f"{name}={value}")]
+        name = CHAIN_FILES if parameters.get(CHAIN_FILES) else "smtpd_tls_cert_file"
+        files = postconf(self.config_directory, "-xh", *overrides, name).replace(",", " ").split()
+        from rollover.core.certificate import split_pem  # here: see livefile.usable_chain
+
+        return split_pem(b"\n".join(_read(path) for path in files))[1]
+
     # --- changing it --------------------------------------------------------------------------------
 
     def point_at(self, chain_file: str | Path, *, beside: Collection[str | Path] = ()) -> dict[str, str]:

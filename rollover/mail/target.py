@@ -83,6 +83,11 @@ class PostfixTarget:
     async def reload(self) -> None:
         await self.postfix.reload()
 
+    def point(self) -> None:
+        """Make Postfix read the chain file, beside those of other services that it reads already. Raises MailError."""
+        named = self.postfix.parameters().get("smtpd_tls_chain_files", "").replace(",", " ").split()
+        self.postfix.point_at(self.chain_file, beside=[path for path in self._beside if path in named])
+
     def check(self) -> tuple[Finding, ...]:
         return self.postfix.check(self.chain_file, ports=self._ports, beside=self._beside)
 

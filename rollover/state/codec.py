@@ -105,6 +105,7 @@ def book_out(it: Book) -> str:
             "rounds": it.rounds, "activated": instant_out(it.activated), "quiet": instant_out(it.quiet),
             "dane_on": sorted(it.dane_on), "refill": sorted(it.refill),
             "pause": [instant_out(it.pause.since), it.pause.until.isoformat() if it.pause.until else None] if it.pause else None,
+            "releasing": it.releasing,
         }
     )
 
@@ -121,6 +122,7 @@ def book_in(text: str, standings: Mapping[str, Standing]) -> Book:
         rounds=it["rounds"], activated=instant_in(it["activated"]), quiet=instant_in(it["quiet"]),
         dane_on=frozenset(it["dane_on"]), refill=frozenset(it["refill"]),
         pause=Pause(surely(pause[0]), parse_stamp(pause[1]) if pause[1] else None) if pause else None,
+        releasing=it["releasing"],
         standings=standings,
     )
 

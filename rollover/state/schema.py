@@ -10,7 +10,7 @@ CREATE TABLE service (
     name TEXT PRIMARY KEY,
     book TEXT NOT NULL,        -- JSON: goal, active, open install, clocks
     report TEXT,               -- JSON: what status tells, as of the last look
-    due TEXT,                  -- not before this is a look needed; NULL: at the next tick
+    due TEXT,                  -- not before this is a look needed. NULL: at the next tick
     restore TEXT               -- JSON: the mail server's parameters from before adopt
 );
 CREATE TABLE standing (
@@ -30,6 +30,7 @@ CREATE TABLE rejected (            -- what a source holds and cannot be served: 
     PRIMARY KEY (service, digest)
 );
 CREATE TABLE ledger (owner TEXT PRIMARY KEY, entries TEXT NOT NULL);
+CREATE TABLE alias (owner TEXT PRIMARY KEY, target TEXT NOT NULL);  -- where each owner's records were last seen
 CREATE TABLE managed (target TEXT NOT NULL, rdata TEXT NOT NULL, PRIMARY KEY (target, rdata));
 CREATE TABLE zone (name TEXT PRIMARY KEY, updated TEXT, servers TEXT);
 CREATE TABLE event (

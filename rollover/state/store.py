@@ -111,10 +111,13 @@ class Store:
         try:
             yield
         except BaseException:
-            if self._db.in_transaction:  # some errors, a full disk among them, have rolled back already
-                self._db.execute("ROLLBACK")
+            self._roll_back()
             raise
         self._rows("COMMIT")
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:  # some errors, a full disk among them, have rolled back already
+            self._db.execute("ROLLBACK")
 
     def _rows(self, sql: str, *values: object) -> list[Any]:
         try:
@@ -157,6 +160,10 @@ class Store:
                         " previous = excluded.previous, blocked = excluded.blocked, since = excluded.since",
                         service, fingerprint, it.state.value, it.previous, it.blocked, codec.since_out(it.since),
                     )
+
+    def forget_standing(self, service: str, fingerprint: str) -> None:
+        """Drop one standing: the service shall meet that certificate as a new one."""
+        self._do("DELETE FROM standing WHERE service = ? AND fingerprint = ?", service, fingerprint)
 
     def forget_service(self, service: str) -> None:
         """Drop the book of a released service; its history and credentials stay."""
@@ -204,16 +211,9 @@ class Store:
         """Return every credential that the vault was given, oldest first."""
         return [r[0] for r in self._rows("SELECT fingerprint FROM credential ORDER BY staged, fingerprint")]
 
-    def in_use(self) -> set[str]:
-        """Return the fingerprints that some service may still serve, publish or roll back to.
-
-        All that are not removed, and the previous of each goal.
-        """
-        rows = self._rows("SELECT fingerprint FROM standing WHERE state <> 'removed'")
-        previous = self._rows(
-            "SELECT s.previous FROM standing s JOIN service v ON v.name = s.service AND json_extract(v.book, '$.goal') = s.fingerprint"
-        )
-        return {r[0] for r in (*rows, *previous) if r[0]}
+    def with_keys(self, spkis: Iterable[str]) -> set[str]:
+        """Return the fingerprints of the credentials that have one of the keys *spkis*."""
+        return {r[0] for spki in spkis for r in self._rows("SELECT fingerprint FROM credential WHERE spki = ?", spki)}
 
     def put_in_inbox(self, service: str, fingerprint: str, at: datetime) -> None:
         """Hand a staged credential to the next run that holds the lock; needs no lock itself."""
@@ -256,6 +256,11 @@ class Store:
                 found[owner] = codec.ledger_in(owner, text)
         return found
 
+    def ledgers_or_new(self, owners: Iterable[str]) -> dict[str, Ledger]:
+        """Return the ledgers of *owners*, empty ones for those that have none."""
+        owners = list(owners)
+        return {o: Ledger(o) for o in owners} | self.ledgers(owners)
+
     def save_ledgers(self, ledgers: Iterable[Ledger]) -> None:
         """Store ledgers whole."""
         with self.transaction():
@@ -263,6 +268,19 @@ class Store:
                 self._rows(
                     "INSERT INTO ledger (owner, entries) VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET entries = excluded.entries",
                     it.owner, codec.ledger_out(it),
+                )
+
+    def aliases(self) -> dict[str, str]:
+        """Return the target of every owner that was ever looked at."""
+        return dict(self._rows("SELECT owner, target FROM alias"))
+
+    def save_aliases(self, targets: Mapping[str, str]) -> None:
+        """Note where the records of owners live."""
+        with self.transaction():
+            for owner, target in targets.items():
+                self._rows(
+                    "INSERT INTO alias (owner, target) VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET target = excluded.target",
+                    owner, target,
                 )
 
     def managed(self, targets: Iterable[str]) -> dict[str, RRset]:
@@ -286,6 +304,10 @@ class Store:
         with self.transaction():
             for record in records:
                 self._rows("DELETE FROM managed WHERE target = ? AND rdata = ?", target, record.to_wire().hex())
+
+    def zones(self) -> list[str]:
+        """Return the zones of which anything is noted."""
+        return [r[0] for r in self._rows("SELECT name FROM zone")]
 
     def zone(self, name: str) -> tuple[Instant | None, dict[str, Any]]:
         """Return when we last updated *name*, and the servers seen in its NS set."""
@@ -333,6 +355,12 @@ class Store:
             "INSERT INTO event (time, service, kind, text, detail) VALUES (?, ?, ?, ?, ?)",
             at.isoformat(), service, kind, text, json.dumps(detail),
         )
+
+    def event_once(self, service: str, kind: str, text: str, at: datetime, **detail: object) -> None:
+        """Write a line of history unless the last one of the service says the same (a fault that stays)."""
+        last = self.events(service, last=1)
+        if not last or (last[0].kind, last[0].text) != (kind, text):
+            self.event(service, kind, text, at, **detail)
 
     def events(self, service: str, *, last: int | None = None) -> list[Event]:
         """Return the history of *service*, oldest first; only the *last* ones when given."""

@@ -1,0 +1,126 @@
+"""`deploy`, `advance`, `rollback`: what moves a rollover on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rollover.cli.common import Progress, host_of, names_of, run_async
+
+if TYPE_CHECKING:
+    from rollover.core.report import Report
+    from rollover.engine.host import Host
+
+WAIT_STEP = 1.0  # seconds between two runs of --wait
+
+
+def deploy(
+    ctx: typer.Context,
+    fullchain: Annotated[Path, typer.Argument(metavar="FULLCHAIN", help="PEM file: the certificate, then its chain.")],
+    key: Annotated[Path | None, typer.Argument(metavar="[KEY]", help="PEM file of the key; not needed if the vault has it.")] = None,
+    service: Annotated[str | None, typer.Option(metavar="NAME", help="For this service only; else source and names tell.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until it is installed and proven.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; change nothing.")] = False,
+) -> int:
+    """Take over a new certificate: what every hook calls."""
+    from rollover.engine.intake import read_material, stage
+
+    host = host_of(ctx, write=not dry_run)
+    material = read_material(fullchain, key)
+    if dry_run:
+        from rollover.engine.plan import plan
+
+        for line in run_async(plan(host, material, service=service)):
+            print(line)
+        return 0
+    staged = stage(host, material, service=service)
+    for name in staged.known:
+        print(f"{name}: certificate {staged.fingerprint[:16]} is known; nothing to do")
+    if staged.reason:
+        print(staged.reason)
+    for name in staged.services:
+        print(f"{name}: certificate {staged.fingerprint[:16]} is recorded")
+        _first_steps(host, name)
+    if wait and (staged.services or staged.known):
+        return run_async(_wait(host, [*staged.services, *staged.known], to_the_end=False))
+    return 0
+
+
+def _first_steps(host: Host, name: str) -> None:
+    """Publish, or install what is ready. Whatever fails is left to the next tick: the certificate is safe."""
+    import sys
+
+    from rollover.core.errors import Busy, RolloverError
+    from rollover.engine.run import HOOK, run
+
+    try:
+        outcome = run_async(run(host, name, HOOK))
+    except Busy:
+        print(f"{name}: another run is at work and will take it")
+    except RolloverError as error:
+        print(f"rollover: warning: {name}: {error.message}; the certificate is kept, the next tick tries again", file=sys.stderr)
+        print(f"rollover: hint: {error.hint}", file=sys.stderr)
+    else:
+        for it in outcome.problems:
+            print(f"rollover: warning: {name}: {it.message}; the certificate is kept, the next tick tries again", file=sys.stderr)
+            print(f"rollover: hint: {it.hint}", file=sys.stderr)
+        print(f"{name}: {outcome.report.phase}: {outcome.report.summary}")
+
+
+def advance(
+    ctx: typer.Context,
+    services: Annotated[list[str] | None, typer.Argument(metavar="[SERVICE]…", help="All without any.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until all is done; interrupting loses nothing.")] = False,
+) -> int:
+    """Do what is due now; the timer calls it every minute."""
+    host = host_of(ctx)
+    names = names_of(host, services)
+    if wait:
+        return run_async(_wait(host, names, to_the_end=True))
+    return run_async(_tick(host, names, asked=bool(services)))[0]
+
+
+async def _tick(host: Host, names: list[str], *, asked: bool) -> tuple[int, list[Report]]:
+    """Run what is due of *names*; all of them when a person *asked* for them by name."""
+    from rollover.engine.tick import tick
+
+    return await tick(host, names, asked=asked)
+
+
+async def _wait(host: Host, names: list[str], *, to_the_end: bool) -> int:
+    """Tick until the services are done: at least installed and proven, or *to_the_end* steady."""
+    from rollover.core.steps import Phase
+    from rollover.engine.status import reports
+
+    done = {Phase.STEADY, Phase.UNADOPTED} | (set() if to_the_end else {Phase.RETAINING})
+    progress = Progress()
+    try:
+        while True:
+            code, _ = await _tick(host, names, asked=False)
+            told = reports(host, names)
+            progress.show(told)
+            if code == 1 or all(it.phase in done and not host.store.inbox(it.name) for it in told):
+                return code
+            await host.clock.sleep(WAIT_STEP)
+    finally:
+        progress.end()
+
+
+def rollback(
+    ctx: typer.Context,
+    service: Annotated[str, typer.Argument(metavar="SERVICE")],
+    to: Annotated[str, typer.Option(metavar="FINGERPRINT", help="This certificate; eight digits or more. Else the previous one.")] = "",
+    now: Annotated[bool, typer.Option("--now", help="Do not wait for caches; says first who will defer, and for how long.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")] = False,
+) -> int:
+    """Go back to the previous certificate, or to a named one."""
+    from rollover.engine.operate import rollback as order
+
+    host = host_of(ctx)
+    outcome = run_async(order(host, host.service(service).name, to=to, hurry=now, dry_run=dry_run, say=print))
+    if outcome is None:
+        return 0
+    print(f"{service}: {outcome.report.phase}: {outcome.report.summary}")
+    return 0

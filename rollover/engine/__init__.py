@@ -1,0 +1,1 @@
+"""Lock, load, observe, decide, store, act: the only place where the hands meet."""

@@ -1,0 +1,282 @@
+"""adopt: take over what the mail server serves today, without a wrong first step.
+
+Nothing is changed before every endpoint was seen to present what the mail server is configured with.
+The mail server goes on with the same certificate: only the file that it reads it from changes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rollover.core.certificate import chain_pem, facts, key_pem, parse_chain, parse_key
+from rollover.core.errors import ConfigError, ServerError, UsageError
+from rollover.core.goals import mark
+from rollover.core.ledger import Entry
+from rollover.core.model import Book, State
+from rollover.core.sighting import Outcome, OwnerSighting, Sighting
+from rollover.core.steps import OwnerChange, Phase, Update
+from rollover.core.tlsa import EMPTY, Chain, RRset, Tlsa, valid
+from rollover.core.view import View, breaks
+from rollover.engine.effects import Failed, perform
+from rollover.engine.host import Host
+from rollover.engine.look import Looker
+from rollover.engine.run import Outcome as RunOutcome
+from rollover.engine.run import Patience, run_locked
+from rollover.mail.target import PostfixTarget, Target
+from rollover.state.lock import locked
+
+LINEAGE = re.compile(r"/live/[^/]+/|/\.acme\.sh/|/dehydrated/certs/|/\.?lego/certificates/")
+Say = Callable[[str], None]
+
+
+class NotServed(ServerError):
+    """An endpoint does not present what the mail server is configured with; adopting would be guessing."""
+
+    code = "not-served"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the mail server is configured with today: PEM, and *where* it names it."""
+
+    key: bytes
+    chain: bytes
+    where: str
+
+    @property
+    def parsed(self) -> Chain:
+        """The chain."""
+        return parse_chain(self.chain)
+
+
+async def adopt(
+    host: Host, name: str, *, remove: Sequence[Tlsa] = (), ttl_was: int | None = None, dry_run: bool = False, say: Say
+) -> RunOutcome | None:
+    """Adopt service *name*; again for one that is adopted: its wiring is set right, *remove* is done.
+
+    Returns what the run came to, None for *dry_run*. Raises RolloverError when something stands in the way.
+    """
+    async with locked(host.lock_file, host.clock, patience=60.0):
+        looker = Looker(host, name)
+        book = looker.book()
+        served = _stage_served(host, looker, book) if not book.adopted else None
+        seen = await looker.look()
+        chain = served.parsed if served is not None else _active_chain(looker, book)
+        _refuse_unproven(seen, chain)
+        view = View(looker.world(seen=seen), seen)
+        _list_records(view, chain, say)
+        changes = _removals(view, chain, remove)
+        if dry_run:
+            _plan(host, name, seen, changes, served, say)
+            return None
+        if served is not None:
+            _enter(host, looker, served, seen, ttl_was, say)
+        for change in changes:
+            await _remove(host, looker, seen, change, say)
+        await _point(host, name, say)
+        return await run_locked(host, name, Patience(linger=15.0))
+
+
+def _stage_served(host: Host, looker: Looker, book: Book) -> Served:
+    """Return what is served today. Raises ConfigError when it cannot be told."""
+    target = host.hands.targets[looker.service.name][0]
+    if isinstance(target, PostfixTarget):
+        return Served(*target.postfix.current_chain(ports=looker.service.ports))
+    live = target.live()
+    if live.chain is None:
+        raise ConfigError(
+            f"{live.path}: {live.problem or 'nothing there'}",
+            hint="put the key and the chain that the daemon serves today there, then adopt",
+        )
+    content = Path(live.path).read_bytes()
+    from rollover.core.certificate import split_pem
+
+    key, chain = split_pem(content)
+    if key is None:
+        raise ConfigError(f"{live.path} holds no key", hint="name chain_file (key and chain) in the install of the service")
+    return Served(key, chain, live.path)
+
+
+def _active_chain(looker: Looker, book: Book) -> Chain:
+    credential = looker.credential(book.active or book.goal)
+    if credential is None:
+        raise ConfigError("the vault has lost the active certificate", hint="`rollover deploy FULLCHAIN KEY --service NAME` hands it over again")
+    return credential.chain
+
+
+def _refuse_unproven(seen: Sighting, chain: Chain) -> None:
+    """Every endpoint has to be reached and to present *chain*: a first record turns DANE on."""
+    for e in seen.endpoints:
+        if e.outcome is not Outcome.PRESENTED:
+            raise NotServed(
+                f"{e.endpoint}: {e.outcome}: {e.detail}",
+                hint="every address has to work before; set `addresses` if this one does not belong to the service",
+            )
+        for other in e.chains:
+            if other.fingerprint != chain.fingerprint:
+                raise NotServed(
+                    f"{e.endpoint} presents certificate {other.fingerprint[:16]}, the mail server is configured with {chain.fingerprint[:16]}",
+                    hint="reload the mail server; if another host answers there, set `addresses` or describe it as a service of its own",
+                )
+    if not seen.endpoints:
+        raise NotServed("the service has no endpoint", hint="check `hosts`, `ports` and `addresses` of the service")
+
+
+def _list_records(view: View, chain: Chain, say: Say) -> None:
+    """Say of every TLSA record whose it is."""
+    for owner in view.seen.owners:
+        current = _current(owner)
+        at = owner.owner if owner.target == owner.owner else f"{owner.owner} (-> {owner.target})"
+        if owner.primary is None:
+            say(f"{at}: {owner.blocked or 'the primary gave no answer'}")
+        if not current and owner.primary is not None:
+            say(f"{at}: no TLSA record; the first one turns DANE on for this name")
+        ours = view.world.managed.get(owner.target, EMPTY)
+        for rr in sorted(current):
+            if rr in ours:
+                whose = "ours"
+            elif valid(frozenset({rr}), chain):
+                whose = "matches what is served"
+            else:
+                whose = "matches nothing seen; it stays"
+            say(f"{at}: {rr}: {whose}")
+
+
+def _current(owner: OwnerSighting) -> RRset:
+    return owner.primary.rrset or EMPTY if owner.primary is not None else EMPTY
+
+
+def _removals(view: View, chain: Chain, remove: Sequence[Tlsa]) -> list[OwnerChange]:
+    """Return the changes that remove what a person named. Raises UsageError, ServerError."""
+    changes: list[OwnerChange] = []
+    left = set(remove)
+    for owner in view.seen.owners:
+        current = _current(owner)
+        gone = current & frozenset(remove)
+        left -= gone
+        if not gone or any(c.target == owner.target for c in changes):
+            continue
+        primary = owner.primary
+        assert primary is not None
+        if primary.wildcard:
+            raise UsageError(f"{owner.target} has its records from {primary.wildcard}", hint="remove them there by hand")
+        after = current - gone
+        if breaks(current, after, (*view.guarded(owner), chain)) or (not valid(after, chain) and valid(current, chain)):
+            raise UsageError(
+                f"without {', '.join(map(str, sorted(gone)))} senders would refuse what is served at {owner.target}",
+                hint="remove all records of that usage, selector and matching type, or none",
+            )
+        changes.append(OwnerChange(owner.owner, owner.target, owner.zone, current, False, EMPTY, gone, primary.own_ttl))
+    if left:
+        raise UsageError(
+            f"no such record: {', '.join(map(str, sorted(left)))}", hint="give it as listed, e.g. --remove \"3 1 1 0a1b…\""
+        )
+    return changes
+
+
+async def _remove(host: Host, looker: Looker, seen: Sighting, change: OwnerChange, say: Say) -> None:
+    world = looker.world(seen=seen)
+    step = Update(change.zone, (change,), "a person asked for it", Phase.WITHDRAWING)
+    try:
+        await perform(host, world, seen, step)
+    except Failed as failure:
+        raise failure.cause or failure from failure
+    host.store.unmanage(change.target, change.delete)
+    say(f"{change.target}: removed {', '.join(map(str, sorted(change.delete)))}")
+
+
+def _enter(host: Host, looker: Looker, served: Served, seen: Sighting, ttl_was: int | None, say: Say) -> None:
+    """Store the served certificate as active, and its records as ours to withdraw later."""
+    chain, name, store = served.parsed, looker.service.name, host.store
+    known, now = facts(chain), host.clock.now()
+    host.vault.put(fingerprint=known.fingerprint, spki=known.spki_sha256, chain=chain_pem(chain), key=key_pem(parse_key(served.key)))
+    book = looker.book()
+    waiting = book.goal if book.goal != known.fingerprint else ""
+    adopted = replace(book, adopted=True, goal=known.fingerprint, active=known.fingerprint, activated=now)
+    adopted = mark(adopted, known.fingerprint, State.ACTIVE, now.wall)
+    with store.transaction():
+        store.add_credential(known.fingerprint, known.spki_sha256, now.wall)
+        if waiting:  # handed over before the adoption: its turn comes now, as a new one
+            standings = {f: s for f, s in adopted.standings.items() if f != waiting}
+            adopted = replace(adopted, standings=standings)
+            store.forget_standing(name, waiting)
+            store.put_in_inbox(name, waiting, now.wall)
+        store.save_book(name, adopted, None)
+        ledgers = []
+        for owner in seen.owners:
+            current = _current(owner)
+            mine = frozenset(r for r in current if r.usage == 3 and valid(frozenset({r}), chain))
+            if owner.primary is not None and not owner.primary.wildcard:
+                store.manage(owner.target, mine)
+            if ttl_was is not None:
+                ledger = store.ledgers_or_new([owner.owner])[owner.owner]
+                ledgers.append(replace(ledger, entries=(*ledger.entries, Entry(current, ttl_was))))
+        store.save_ledgers(ledgers)
+        store.save_aliases({o.owner: o.target for o in seen.owners})
+        lineage = served.where.partition(" = ")[2].split(" and ")[0] or served.where
+        if LINEAGE.search(lineage):
+            store.note(f"source:{name}", str(Path(lineage).parent))
+            say(f"source: {Path(lineage).parent} (as the mail server named it; `source` in the configuration wins)")
+        store.event(name, "adopted", f"certificate {known.fingerprint[:16]} of {served.where} is active", now.wall, fingerprint=known.fingerprint)
+    say(f"adopted certificate {known.fingerprint[:16]} ({served.where}), valid until {known.not_after:%Y-%m-%d}")
+
+
+async def _point(host: Host, name: str, say: Say) -> None:
+    """Put the goal where the mail server is to read it, and point it there; what was is noted first, for release."""
+    looker = Looker(host, name)
+    book = looker.book()
+    credential = looker.credential(book.active or book.goal)
+    if credential is None:
+        return
+    key, chain = host.vault.key(credential.spki), host.vault.chain(credential.fingerprint)
+    for target in host.hands.targets[name]:
+        live = target.live()
+        if live.chain is None or live.problem:
+            target.install(key, chain)
+        if not isinstance(target, PostfixTarget) or not target.live().wiring:
+            continue
+        _note_parameters(host, name, target)
+        target.point()
+        await target.reload()
+        say(f"{target.postfix.config_directory}: smtpd_tls_chain_files = {target.chain_file}")
+        host.store.event(name, "wired", f"{target.postfix.config_directory} reads {target.chain_file}", host.clock.now().wall)
+
+
+def _note_parameters(host: Host, name: str, target: PostfixTarget) -> None:
+    """Remember the parameters of before; those of the first adoption, not what somebody broke later."""
+    noted = host.store.restore(name) or {}
+    directory = target.postfix.config_directory
+    if directory not in noted:
+        host.store.save_restore(name, {**noted, directory: target.postfix.parameters()})
+
+
+def _plan(host: Host, name: str, seen: Sighting, changes: Sequence[OwnerChange], served: Served | None, say: Say) -> None:
+    """Say what adopt would do."""
+    if served is not None:
+        say(f"would stage certificate {served.parsed.fingerprint[:16]} of {served.where}")
+    for change in changes:
+        say(f"would remove from {change.target}: {', '.join(map(str, sorted(change.delete)))}")
+    for owner in seen.owners:
+        if owner.primary is not None and not _current(owner):
+            say(f"would publish the first record at {owner.target}: DANE is on from then")
+    for target in host.hands.targets[name]:
+        _plan_target(target, say)
+
+
+def _plan_target(target: Target, say: Say) -> None:
+    live = target.live()
+    say(f"would write {live.path}" if live.chain is None else f"{live.path} is there")
+    if live.wiring and isinstance(target, PostfixTarget):
+        say(f"would set in {target.postfix.config_directory}: smtpd_tls_chain_files = {target.chain_file} (now: {live.wiring})")
+
+
+def parse_records(texts: Sequence[str]) -> list[Tlsa]:
+    """Return the records that a person named. Raises UsageError."""
+    try:
+        return [Tlsa.parse(t) for t in texts]
+    except ValueError as error:
+        raise UsageError(str(error), hint='give usage, selector, matching type and the data in hex: --remove "3 1 1 0a1b…"') from error
+

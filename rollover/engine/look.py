@@ -1,0 +1,179 @@
+"""One look at the world for one service, and everything remembered that a decision needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rollover.core.certificate import facts, parse_chain
+from rollover.core.errors import RolloverError
+from rollover.core.model import Book, Credential, State, World
+from rollover.core.sighting import Endpoint, EndpointSighting, Outcome, Sighting
+from rollover.core.timing import Instant, elapsed
+from rollover.core.tlsa import Chain
+from rollover.engine.host import Host
+from rollover.state import codec
+
+if TYPE_CHECKING:
+    from rollover.dns.authoritative import DnsLook
+
+CONNECTIONS = 1
+CONNECTIONS_TO_VERIFY = 2  # a round of proof asks each endpoint more than once: several processes serve it
+
+
+class Looker:
+    """Looks and loads for one service; keeps parsed credentials for the length of a run."""
+
+    def __init__(self, host: Host, name: str) -> None:
+        self.host = host
+        self.service = host.service(name)
+        self._credentials: dict[str, Credential] = {}
+        self.dns: DnsLook | None = None
+
+    # ------------------------------------------------------------------ memory
+
+    def book(self) -> Book:
+        """Return what is remembered of the service."""
+        return self.host.store.book(self.service.name)
+
+    def world(self, *, seen: Sighting | None = None, failed: Iterable[str] = (), book: Book | None = None, all_credentials: bool = False) -> World:
+        """Return all that a decision may look at; with *seen*, also what it shows of other credentials."""
+        store = self.host.store
+        book = self.book() if book is None else book
+        wanted = {f for f, s in book.standings.items() if s.state is not State.REMOVED}
+        wanted |= {book.goal, book.active, book.queued, book.standing(book.goal).previous}
+        wanted |= set(store.inbox(self.service.name))
+        if all_credentials:
+            wanted |= set(store.fingerprints())
+        shown = {c for e in seen.endpoints for c in e.chains} if seen is not None else set()
+        shown |= {x.chain for x in seen.live if x.chain is not None} if seen is not None else set()
+        wanted |= store.with_keys({c.spki_sha256 for c in shown})
+        owners = [o.owner for o in seen.owners] if seen is not None else list(self.service.owners)
+        aliases = store.aliases()
+        targets = {o.target for o in seen.owners} if seen is not None else {aliases.get(o, o) for o in owners}
+        return World(
+            service=self.service,
+            book=book,
+            credentials={f: c for f in wanted if f and (c := self.credential(f)) is not None},
+            ledgers=store.ledgers(owners),
+            managed=store.managed(targets),
+            others=self._others(owners, aliases),
+            failed=frozenset(failed),
+        )
+
+    def credential(self, fingerprint: str) -> Credential | None:
+        """Return a credential of the vault; None when its chain or key is gone."""
+        if fingerprint not in self._credentials:
+            vault = self.host.vault
+            if not vault.has_chain(fingerprint):
+                return None
+            chain = parse_chain(vault.chain(fingerprint))
+            if not vault.has_key(chain.spki_sha256):
+                return None
+            known = facts(chain)
+            self._credentials[fingerprint] = Credential(
+                fingerprint, chain, known.not_before, known.not_after, known.algorithm, known.names
+            )
+        return self._credentials[fingerprint]
+
+    def _others(self, owners: Iterable[str], aliases: Mapping[str, str]) -> dict[str, tuple[Chain, ...]]:
+        """Return, by owner, the chains that other services at the same RRset still need."""
+        found: dict[str, tuple[Chain, ...]] = {}
+        for owner in owners:
+            target = aliases.get(owner, owner)
+            chains: dict[str, Chain] = {}
+            for other in self.host.services.values():
+                if other.name == self.service.name or not any(aliases.get(o, o) == target for o in other.owners):
+                    continue
+                theirs = self.host.store.book(other.name)
+                for fingerprint in (theirs.goal, theirs.active, theirs.queued):
+                    if fingerprint and (it := self.credential(fingerprint)) is not None:
+                        chains[fingerprint] = it.chain
+            if chains:
+                found[owner] = tuple(chains.values())
+        return found
+
+    # -------------------------------------------------------------------- look
+
+    async def look(self, *, proving: bool = False, timeout: float | None = None) -> Sighting:
+        """Look at name servers, resolver, endpoints and live files, all at the same time."""
+        host = self.host
+        dns = asyncio.ensure_future(host.hands.names.look(self.service.owners, self._remembered(), timeout=timeout))
+        endpoints = await self._probe(CONNECTIONS_TO_VERIFY if proving else CONNECTIONS)
+        self.dns = await dns
+        live = tuple(target.live() for target in host.hands.targets[self.service.name])
+        return Sighting(
+            time=host.clock.now(),
+            owners=self.dns.owners,
+            endpoints=endpoints,
+            live=live,
+            clock_agrees=self.dns.clock_agrees,
+            clock_problem=self.dns.clock_problem,
+        )
+
+    async def _probe(self, connections: int) -> tuple[EndpointSighting, ...]:
+        places, unresolved = await self._places()
+        return (*await self.host.hands.endpoints.probe(places, connections=connections), *unresolved)
+
+    async def _places(self) -> tuple[list[Endpoint], list[EndpointSighting]]:
+        """Return every endpoint of the service; a host without addresses is one that was not reached."""
+        configured = self.host.config.services[self.service.name].addresses
+        places: list[Endpoint] = []
+        unresolved: list[EndpointSighting] = []
+        bare: set[tuple[str, int]] = set()
+        for name in self.service.hosts:
+            try:
+                addresses = list(configured) or await self.host.hands.names.addresses(name)
+                why = f"{name} has no address"
+            except RolloverError as error:
+                addresses, why = [], error.message
+            if not addresses:
+                unresolved.append(EndpointSighting(Endpoint(name, "?", self.service.ports[0]), Outcome.UNREACHABLE, detail=why, connections=0))
+            for address in addresses:
+                for port in self.service.ports:
+                    algorithm = self._algorithm(name, port)
+                    places.append(Endpoint(name, address, port, True, algorithm))
+                    if (address, port) not in bare:  # without SNI the names of an address are one endpoint
+                        bare.add((address, port))
+                        places.append(Endpoint(name, address, port, False, algorithm))
+        return places, unresolved
+
+    def _algorithm(self, name: str, port: int) -> str:
+        """Return the key type to ask for, where another service has a certificate at the same place."""
+        shared = any(
+            other.name != self.service.name and name in other.hosts and port in other.ports
+            for other in self.host.services.values()
+        )
+        mine = self.credential(self.book().active) if shared else None
+        return mine.algorithm if mine is not None and mine.algorithm in ("rsa", "ecdsa") else ""
+
+    # ------------------------------------------------- servers that left an NS set
+
+    def _remembered(self) -> dict[str, list[str]]:
+        now = self.host.clock.now()
+        kept: dict[str, list[str]] = {}
+        for zone in self.host.store.zones():
+            _, servers = self.host.store.zone(zone)
+            gone = [label for label, it in servers.items() if _still_asked(it, now)]
+            if gone:
+                kept[zone] = gone
+        return kept
+
+    def remember_servers(self, dns: DnsLook, now: Instant) -> None:
+        """Note the NS sets that were seen: a server that leaves one is asked for its TTL longer."""
+        for zone, ns in dns.ns.items():
+            _, servers = self.host.store.zone(zone)
+            after: dict[str, Any] = {label: {"left": None, "ttl": ns.ttl} for label in ns.servers}
+            if ns.servers:
+                for label, it in servers.items():
+                    left = it["left"] or codec.instant_out(now)
+                    if label not in after and _still_asked({**it, "left": left}, now):
+                        after[label] = {"left": left, "ttl": it["ttl"]}
+                if after != servers:
+                    self.host.store.save_zone(zone, servers=after)
+
+
+def _still_asked(it: Mapping[str, Any], now: Instant) -> bool:
+    left = codec.instant_in(it["left"])
+    return left is not None and elapsed(left, now) <= it["ttl"]

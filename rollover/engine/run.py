@@ -1,0 +1,214 @@
+"""The loop: look, remember, decide, do, until there is nothing to do now.
+
+Nothing sleeps here for a TTL. Seconds are waited inside a run where a look may already show the next
+state; hours are left to the next tick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from rollover.core import goals
+from rollover.core.ledger import Ledger
+from rollover.core.machine import decide
+from rollover.core.memory import remember, remember_owners
+from rollover.core.model import Book, World
+from rollover.core.problems import Level, Problem, problem
+from rollover.core.report import Report, report
+from rollover.core.sighting import Sighting
+from rollover.core.steps import Phase, Rest, Step, Update
+from rollover.core.timing import elapsed_boot
+from rollover.core.troubles import LATE
+from rollover.core.view import View
+from rollover.engine.alert import alert
+from rollover.engine.effects import Failed, perform
+from rollover.engine.host import Host
+from rollover.engine.look import Looker
+from rollover.engine.status import publish_status
+from rollover.state.lock import locked
+
+PAUSE = 0.25  # seconds between two looks of one run
+MOST_STEPS = 60  # a run that does more than this is going round in circles
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a run may take: *lock* seconds for the lock, *linger* for what a look may soon show.
+
+    *look*: seconds for each name server in a look; None for the configured timeout.
+    """
+
+    lock: float = 60.0
+    linger: float = 5.0
+    look: float | None = None
+
+
+TICK = Patience()
+HOOK = Patience(lock=0.3, linger=0.0, look=0.6)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run of one service came to."""
+
+    report: Report
+    step: Step
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0; 75 when something must be tried again; 1 when a person is needed (interface.md)."""
+        codes = {d.problem.code for d in self.report.problems}
+        if self.report.phase is Phase.BLOCKED or self.report.level is Level.CRITICAL:
+            return 1
+        return 75 if self.problems or codes & (LATE | {"primary-unreachable", "resolver-failed"}) else 0
+
+
+async def run(host: Host, name: str, patience: Patience = TICK) -> Outcome:
+    """Do all that is due now for service *name*. Raises Busy when another run holds the lock."""
+    async with locked(host.lock_file, host.clock, patience=patience.lock):
+        return await run_locked(host, name, patience)
+
+
+async def run_locked(host: Host, name: str, patience: Patience = TICK) -> Outcome:
+    """As run(), for a caller that holds the lock."""
+    looker = Looker(host, name)
+    failed: set[str] = set()
+    met: list[Problem] = []
+    started = host.clock.now()
+    proving = False
+    for _ in range(MOST_STEPS):
+        take_inbox(looker)
+        seen = await looker.look(proving=proving, timeout=patience.look)
+        world = _enter(looker, seen, failed, proving=proving)
+        step = decide(world, seen)
+        if isinstance(step, Rest):
+            proving = step.phase in (Phase.VERIFYING, Phase.ROLLING_BACK)
+            if step.soon and elapsed_boot(started, host.clock.now()) < patience.linger:
+                if step.seconds != 0.0:
+                    await host.clock.sleep(PAUSE)
+                continue
+            return _finish(looker, world, seen, step, met)
+        try:
+            await perform(host, world, seen, step)
+        except Failed as failure:
+            failed.update(failure.key)
+            met.append(failure.problem)
+        if patience.linger == 0.0 and isinstance(step, Update):
+            # A hook returns as soon as the record is out; the ticks do the rest.
+            rest = Rest(Phase.PUBLISHING if met else Phase.PROPAGATING, step.why, action="wait")
+            return _finish(looker, world, seen, rest, met)
+        proving = True
+    stuck = Rest(Phase.BLOCKED, f"more than {MOST_STEPS} steps in one run")
+    return _finish(looker, world, seen, stuck, met)
+
+
+def take_inbox(looker: Looker) -> None:
+    """Let what hooks have staged since become the goal, or be queued, in the order in which it came."""
+    store, name = looker.host.store, looker.service.name
+    for fingerprint in store.inbox(name):
+        now = looker.host.clock.now()
+        before = looker.book()
+        book, said = goals.deploy(looker.world(book=before), fingerprint, now)
+        with store.transaction():
+            store.save_book(name, book, before)
+            store.take_from_inbox(name, fingerprint)
+            if book is not before:
+                store.event(name, "deployed", f"certificate {fingerprint[:16]} was handed over: {said}", now.wall, fingerprint=fingerprint)
+
+
+def _enter(looker: Looker, seen: Sighting, failed: set[str], *, proving: bool) -> World:
+    """Store what the sighting says and return the world with it."""
+    host, name = looker.host, looker.service.name
+    world = looker.world(seen=seen, failed=failed)
+    if not world.book.adopted:
+        return world
+    ledgers: dict[str, Ledger] = remember_owners(world, seen, host.longest_patience)
+    world = replace(world, ledgers=ledgers)
+    book: Book = remember(world, seen)
+    with host.store.transaction():
+        host.store.save_ledgers(x for o, x in ledgers.items() if x != looker.host.store.ledgers([o]).get(o))
+        host.store.save_aliases({o.owner: o.target for o in seen.owners})
+        if looker.dns is not None:
+            looker.remember_servers(looker.dns, seen.time)
+        if book != world.book:
+            host.store.save_book(name, book, world.book)
+        if book.rounds and proving:
+            count = int(host.store.note(f"after:{name}") or 0) + sum(e.connections for e in seen.endpoints)
+            host.store.note(f"after:{name}", str(count))
+        _tell_states(host, name, world.book, book, seen)
+    return replace(world, book=book)
+
+
+def _tell_states(host: Host, name: str, before: Book, after: Book, seen: Sighting) -> None:
+    """Write into the history what the sighting has changed in the standing of credentials."""
+    for fingerprint, standing in after.standings.items():
+        old = before.standing(fingerprint).state
+        if standing.state is not old:
+            host.store.event(name, "state", f"certificate {fingerprint[:16]} is {standing.state} (was {old})", seen.time.wall,
+                             fingerprint=fingerprint, state=standing.state.value)
+
+
+def _finish(looker: Looker, world: World, seen: Sighting, step: Rest, met: list[Problem]) -> Outcome:
+    """Store the report of the run, tell what has changed, raise or clear the alert."""
+    host, name = looker.host, looker.service.name
+    stored = host.store.report(name)
+    before = Report.from_json(stored) if stored else None
+    extra = [*met, *_ignored(looker), *_source(looker)]
+    told = report(View(world, seen), step, extra, before)
+    if world.book.adopted:
+        with host.store.transaction():
+            host.store.save_report(name, told.as_json(), _due(told, step, looker.service.check_every))
+            _tell_changes(host, before, told)
+    publish_status(host)
+    alert(host, told)
+    return Outcome(told, step, met)
+
+
+def _due(told: Report, step: Rest, check_every: float) -> datetime | None:
+    """Return not before when the next look is needed; a rollover, or anything critical, is looked at every tick."""
+    if step.phase not in (Phase.STEADY, Phase.RETAINING) or told.level is Level.CRITICAL or told.seen is None:
+        return None
+    regular = told.seen + timedelta(seconds=check_every)
+    return min(regular, told.not_before) if told.not_before is not None else regular
+
+
+def _ignored(looker: Looker) -> list[Problem]:
+    servers = looker.dns.ignored if looker.dns is not None else ()
+    return [problem("server-ignored", f"{server} is left out by the configuration", service=looker.service.name) for server in servers]
+
+
+def _source(looker: Looker) -> list[Problem]:
+    rejected = looker.host.store.rejection(looker.service.name)
+    return [problem("source-rejected", rejected[1], service=looker.service.name)] if rejected else []
+
+
+def _tell_changes(host: Host, before: Report | None, told: Report) -> None:
+    """Write into the history what began and what ended: phases and problems."""
+    assert told.seen is not None
+    old = {(d.problem.code, d.problem.level) for d in before.problems} if before is not None else set()
+    new = {(d.problem.code, d.problem.level) for d in told.problems}
+    for d in told.problems:
+        if (d.problem.code, d.problem.level) not in old and d.problem.level is not Level.OK:
+            host.store.event(told.name, "problem", f"{d.problem.level} {d.problem.code}: {d.problem.message}", told.seen, hint=d.problem.hint)
+    for code in sorted({c for c, level in old if level is not Level.OK} - {c for c, _ in new}):
+        host.store.event(told.name, "recovered", f"{code} is over", told.seen)
+    if before is not None and before.phase is not told.phase:
+        host.store.event(told.name, "phase", f"{before.phase} -> {told.phase}: {told.summary}", told.seen)
+    if before is not None and told.phase is Phase.STEADY and before.phase is not Phase.STEADY:
+        _tell_evidence(host, told)
+
+
+def _tell_evidence(host: Host, told: Report) -> None:
+    """End the history of a rollover with one line of evidence."""
+    assert told.seen is not None
+    proofs = [e for e in host.store.events(told.name, last=200) if e.kind == "active"]
+    done = [e for e in host.store.events(told.name, last=200) if e.kind == "evidence"]
+    if proofs and (not done or done[-1].time < proofs[-1].time):
+        it = proofs[-1].detail
+        text = (
+            f"rollover to {it['fingerprint'][:16]} is complete: {len(it['endpoints'])} endpoints proven, "
+            f"{it['connections_before']} connections before, {it['connections_after']} after, the old record is gone"
+        )
+        host.store.event(told.name, "evidence", text, told.seen, **it)

@@ -1,0 +1,57 @@
+"""What ``status`` tells: the reports of the last looks, as they may be told now."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rollover.core.model import World
+from rollover.core.report import SCHEMA, Report, aged, unseen, worst
+from rollover.core.timing import stamp
+from rollover.engine.host import Host
+
+
+def reports(host: Host, names: Sequence[str] = ()) -> list[Report]:
+    """Return a report of each service (all without *names*), from memory; changes nothing."""
+    now = host.clock.now().wall
+    told = []
+    for name in names or host.services:
+        service = host.service(name)
+        world = World(service, host.store.book(name), {}, {}, {})
+        stored = host.store.report(name)
+        told.append(aged(Report.from_json(stored), world, now) if stored else unseen(world, now))
+    return told
+
+
+def as_json(told: Sequence[Report], now: datetime) -> dict[str, Any]:
+    """Return the document of ``status --json`` (interface.md)."""
+    seen = [r.seen for r in told if r.seen is not None]
+    return {
+        "schema": SCHEMA,
+        "time": stamp(now),
+        "seen": stamp(min(seen)) if seen and len(seen) == len(told) else None,
+        "level": str(worst(r.level for r in told)),
+        "services": [r.as_json() for r in told],
+    }
+
+
+def publish_status(host: Host) -> None:
+    """Leave the status in /run/rollover/status.json, 0644, for monitoring that is not root.
+
+    A failure must not stop a run between intent and outcome: it is left to ``status`` itself.
+    """
+    document = json.dumps(as_json(reports(host), host.clock.now().wall), indent=1) + "\n"
+    path = host.run_directory / "status.json"
+    with suppress(OSError):
+        host.run_directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        temporary = Path(f"{path}.{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+        with os.fdopen(descriptor, "w") as out:
+            os.fchmod(out.fileno(), 0o644)
+            out.write(document)
+        temporary.rename(path)
