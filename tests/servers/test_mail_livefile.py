@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,8 +15,15 @@ import pytest
 from rollover.core.errors import CannotWrite, PermissionsError, RolloverError
 from rollover.mail.livefile import File, install, install_files, read_live
 from tests.lab.certificates import Authority, Certificate
+from tests.servers.mail_support import safe_directory
 
 NOBODY = 65534
+
+
+@pytest.fixture
+def safe() -> Iterator[Path]:
+    with safe_directory() as directory:
+        yield directory
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +39,6 @@ def one(authority: Authority) -> Certificate:
 @pytest.fixture(scope="module")
 def two(authority: Authority) -> Certificate:
     return authority.issue(key="rsa")
-
-
-@pytest.fixture
-def safe() -> Iterator[Path]:
-    """A directory of root's below directories of root's: the namespace's own /run."""
-    directory = Path(tempfile.mkdtemp(dir="/run"))
-    yield directory
-    subprocess.run(["umount", "-q", directory / "disk"], check=False, stderr=subprocess.DEVNULL)
-    shutil.rmtree(directory)
 
 
 @pytest.fixture

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from rollover.mail.probe import probe, probe_all
 from tests.lab import Lab, wait_for
 from tests.lab import addresses as at
 from tests.lab.certificates import Certificate
+from tests.servers.mail_support import dovecot
 
 LAB_OPTIONS = {"ttl": 5, "senders": False, "chain_file": True}
 pytestmark = pytest.mark.lab(**LAB_OPTIONS)
@@ -33,59 +31,6 @@ def put(lab: Lab, *certificates: Certificate) -> None:
 
 def log_of(lab: Lab, text: str) -> list[str]:
     return [line for line in lab.mx.log_lines() if text in line]
-
-
-def greets_imap(address: str) -> bool:
-    with socket.create_connection((address, 143), timeout=5) as connection:
-        greeting = connection.recv(512).startswith(b"* OK")
-        connection.sendall(b"a LOGOUT\r\n")
-        return greeting and b"BYE" in connection.recv(512)
-
-
-@contextmanager
-def dovecot(directory: Path, certificate: Certificate) -> Iterator[Path]:
-    """Run a real Dovecot that presents *certificate* on 143 and 993; yield its log."""
-    (directory / "run").mkdir(parents=True)
-    log = directory / "log"
-    configuration = directory / "dovecot.conf"
-    configuration.write_text(f"""\
-base_dir = {directory}/run
-log_path = {log}
-protocols = imap
-listen = {at.SPARE[1]}
-ssl = yes
-ssl_cert = <{certificate.fullchain}
-ssl_key = <{certificate.privkey}
-service imap-login {{
-  chroot =
-  inet_listener imap {{
-    port = 143
-  }}
-  inet_listener imaps {{
-    port = 993
-  }}
-}}
-service anvil {{
-  chroot =
-}}
-service stats {{
-  unix_listener stats-reader {{
-    mode = 0
-  }}
-}}
-passdb {{
-  driver = static
-  args = nopassword=y
-}}
-verbose_ssl = yes
-""")
-    server = subprocess.Popen(["dovecot", "-F", "-c", str(configuration)], stdin=subprocess.DEVNULL)
-    try:
-        wait_for(lambda: greets_imap(at.SPARE[1]), "Dovecot greets")
-        yield log
-    finally:
-        server.terminate()
-        server.wait(timeout=10)
 
 
 @pytest.mark.parametrize("sni", [True, False], ids=["with SNI", "without SNI"])
@@ -222,7 +167,7 @@ async def test_dovecot_presents_on_both_ports(shared_lab: Lab, tmp_path: Path) -
     """IMAP with STARTTLS and IMAP in TLS present Dovecot's chain; in its log each client logged out."""
     certificate = shared_lab.certificate(names=("imap.example.test",))
     places = [Endpoint("imap.example.test", at.SPARE[1], port) for port in (143, 993)]
-    with dovecot(tmp_path / "dovecot", certificate) as log:
+    with dovecot(tmp_path / "dovecot", certificate.fullchain, certificate.privkey) as log:
         seen = await probe_all(places, connections=3)
 
         assert [s.outcome for s in seen] == [Outcome.PRESENTED] * 2, seen
