@@ -24,9 +24,10 @@ from rollover.dns.records import to_name
 from rollover.dns.resolver import MAX_CHAIN, Resolver, ZoneKeys
 from rollover.dns.servers import Discovery, Finder, Server, ignored_by
 from rollover.dns.settings import DnsSettings, canonical
+from rollover.dns.transport import in_seconds
 
 CLOCK_TOLERANCE = 10.0  # seconds that a TSIG-signed answer may differ from our clock
-_SHARE = 0.8  # of the timeout goes to the conversations, the rest to finding the servers
+_MUCH, _LITTLE = 0.9, 0.4  # shares of the timeout: for a look at one zone, for a server in the worst case
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ async def look(
     """Return what is served at *owners*. Faults of servers never raise: they are part of the picture.
 
     *remembered*: for each zone, labels of servers that left its NS set less than its TTL ago.
-    Signatures are checked on the servers that the public asks (see signatures). With every server
-    dead it takes ``settings.timeout`` for each zone on the way, and not longer for one than for all.
+    Signatures are checked on the servers that the public asks (see signatures). One dead server or
+    all of them: a look takes about ``settings.timeout``; longer only where the resolver is slow.
     """
     this = _Look(settings, resolver, clock, remembered or {})
     sightings = await asyncio.gather(*(this.follow(canonical(owner)) for owner in owners))
@@ -95,6 +96,7 @@ class _Look:
         self.discoveries: dict[str, asyncio.Task[Discovery]] = {}
         self.keys: dict[str, asyncio.Task[ZoneKeys]] = {}
         self.heard: list[Heard] = []
+        self.deadline = in_seconds(settings.timeout * _MUCH)
         self.ignored: set[str] = set()
         self.errors: dict[str, RolloverError] = {}
 
@@ -264,6 +266,7 @@ class _Hop:
             if not self.zone:
                 return
         zone, name = to_name(self.zone), to_name(self.name)
+        self.look.zone_keys(self.zone)  # needed later; asked for now
         primaries = asyncio.ensure_future(self._ask_primary(zone, name))
         found = await self.look.discovery(self.zone)
         self.unknown |= found.problems
@@ -299,7 +302,8 @@ class _Hop:
 
     async def _ask(self, server: Server, zone: dns.name.Name, name: dns.name.Name) -> Heard:
         look = self.look
-        heard = await hear(server, zone, name, look.settings.timeout * _SHARE, look.time)
+        seconds = max(look.deadline - in_seconds(0), look.settings.timeout * _LITTLE)
+        heard = await hear(server, zone, name, seconds, look.time)
         look.heard.append(heard)
         if server.public and heard.ns_names:
             # The servers know better than the resolver's cache which servers there are.

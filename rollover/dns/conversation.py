@@ -57,8 +57,9 @@ class Heard:
 
 
 class _Unusable(Exception):
-    def __init__(self, problem: str, error: RolloverError | None = None, *, lame: bool = False) -> None:
+    def __init__(self, problem: str, error: RolloverError | None = None, *, lame: bool = False, rcode: int = 0) -> None:
         super().__init__(problem)
+        self.rcode = rcode
         self.problem = problem
         self.error = error
         self.lame = lame
@@ -75,12 +76,12 @@ async def hear(server: Server, zone: dns.name.Name, name: dns.name.Name, timeout
         if server.primary or server.key:
             async with Connection(server.address, server.port, talk.deadline, clock) as talk.connection:
                 if server.primary:
-                    tlsa, ns, soa = [await talk.ask(*what) for what in ((name, TLSA), (zone, NS), (zone, SOA))]
+                    tlsa, ns, soa = await talk.tlsa(name), await talk.ask(zone, NS), await talk.ask(zone, SOA)
                 else:
-                    soa, tlsa, ns = [await talk.ask(*what) for what in ((zone, SOA), (name, TLSA), (zone, NS))]
+                    soa, tlsa, ns = await talk.ask(zone, SOA), await talk.tlsa(name), await talk.ask(zone, NS)
         else:
             soa = await talk.ask(zone, SOA)
-            tlsa, ns = await asyncio.gather(talk.ask(name, TLSA), talk.ask(zone, NS))
+            tlsa, ns = await asyncio.gather(talk.tlsa(name), talk.ask(zone, NS))
     except NoAnswer as failure:
         return Heard(server, failure.problem, times=tuple(talk.times))
     except _Unusable as failure:
@@ -127,10 +128,25 @@ class _Talk:
             problem = f"{answer.rcode_text}: not authoritative for {self.zone}, or not for us"
             raise _Unusable(problem, lame=True)
         if answer.rcode not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
-            raise _Unusable(answer.rcode_text)
+            raise _Unusable(answer.rcode_text, rcode=answer.rcode)
         if not answer.authoritative:
             raise _Unusable(f"not authoritative for {self.zone} (lame)", lame=True)
         return answer
+
+    async def tlsa(self, name: dns.name.Name) -> Answer:
+        """Return the answer about TLSA; the CNAME alone where the server loses its way behind that.
+
+        BIND says SERVFAIL to a CNAME loop, and to a chain longer than it follows.
+        """
+        try:
+            return await self.ask(name, TLSA)
+        except _Unusable as failure:
+            if failure.rcode != dns.rcode.SERVFAIL:
+                raise
+            answer = await self.ask(name, records.CNAME)
+            if find(answer.answer, name, records.CNAME) is None:
+                raise
+            return answer
 
     def _believe(self, answer: Answer, key: TsigKey) -> None:
         """Accept only what is signed with our key; note the time of the server's clock."""
