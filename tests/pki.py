@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -35,6 +35,8 @@ def key(algorithm: str = "p256", label: str = ""):
             return ec.generate_private_key(ec.SECP384R1())
         case "p521":
             return ec.generate_private_key(ec.SECP521R1())
+        case "ed448":
+            return ed448.Ed448PrivateKey.generate()
         case "ed25519":
             return ed25519.Ed25519PrivateKey.generate()
     raise ValueError(algorithm)
@@ -93,7 +95,7 @@ def make(
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), critical=False)
     for extension in extensions:
         builder = builder.add_extension(extension, critical=False)
-    if not isinstance(signer, ed25519.Ed25519PrivateKey):
+    if not isinstance(signer, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey):
         digest = digest or hashes.SHA256()
     return Made(builder.sign(signer, digest), private)
 

@@ -1,0 +1,98 @@
+"""Paths: which links of a presented chain a usage-2 record may point at."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from rollover.core.certificate import Fault, chain_from_der, key_spki
+from rollover.core.errors import CertificateError
+from tests.pki import ALGORITHMS, key, make, pki
+
+PKI = pki()
+OTHER = pki("rsa")
+
+
+def anchors(*ders: bytes) -> list[bool]:
+    """Return which links of the chain made of *ders* are anchors."""
+    return [link.anchor for link in chain_from_der(ders).links]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_issuers_are_anchors(algorithm: str) -> None:
+    """Intermediate and root of a sound chain are anchors, the leaf is not."""
+    assert anchors(*pki(algorithm).full) == [False, True, True]
+
+
+IMPOSTOR = make("Intermediate", PKI.root, private=key(label="impostor"), ca=True)
+NO_CA = make("Intermediate", PKI.root, private=PKI.intermediate.key)
+NO_SIGNING = make(
+    "Intermediate",
+    PKI.root,
+    private=PKI.intermediate.key,
+    ca=True,
+    extensions=(x509.KeyUsage(True, False, False, False, False, False, False, False, False),),
+)
+CROSS = make("Root", make("Other root", ca=True), private=PKI.root.key, ca=True)
+LEAF, MIDDLE, ROOT = PKI.full
+ODD_CHAINS = {
+    "leaf alone": ([LEAF], [False]),
+    "leaf twice": ([LEAF, LEAF, MIDDLE, ROOT], [False, False, True, True]),
+    "intermediate twice": ([LEAF, MIDDLE, MIDDLE, ROOT], [False, True, False, True]),
+    "a stranger in between": ([LEAF, OTHER.root.der, MIDDLE], [False, False, True]),
+    "a stranger and its issuer": ([LEAF, *OTHER.full], [False] * 4),
+    "root before intermediate": ([LEAF, ROOT, MIDDLE], [False, False, True]),
+    "intermediate left out": ([LEAF, ROOT], [False, False]),
+    "garbage in between": ([LEAF, b"garbage", MIDDLE], [False, False, True]),
+    "nothing in between": ([LEAF, b"", MIDDLE], [False, False, True]),
+    "issuer with another key": ([LEAF, IMPOSTOR.der, ROOT], [False, False, False]),
+    "issuer without the CA flag": ([LEAF, NO_CA.der, ROOT], [False, False, False]),
+    "issuer that may not sign certificates": ([LEAF, NO_SIGNING.der], [False, False]),
+    "cross-signed root after the self-signed one": ([LEAF, MIDDLE, ROOT, CROSS.der], [False, True, True, False]),
+    "cross-signed root instead": ([LEAF, MIDDLE, CROSS.der], [False, True, True]),
+}
+
+
+@pytest.mark.parametrize(("ders", "expected"), ODD_CHAINS.values(), ids=ODD_CHAINS)
+def test_only_what_leads_up_from_the_leaf_is_an_anchor(ders: list[bytes], expected: list[bool]) -> None:
+    """Whatever else a server sends, a link is an anchor only on the path of signatures from the leaf."""
+    assert anchors(*ders) == expected
+
+
+def test_a_path_longer_than_a_ca_allows_ends_below_it() -> None:
+    """A CA that may have no CA below it is no anchor above another CA (RFC 5280 §4.2.1.9)."""
+    short = make("Short", ca=True, pathlen=0)
+    below = make("Intermediate", short, private=PKI.intermediate.key, ca=True)
+
+    assert anchors(LEAF, below.der, short.der) == [False, True, False]
+
+
+def test_a_self_signed_leaf_has_no_anchor() -> None:
+    """A self-signed leaf that is sent twice is not its own issuer."""
+    alone = make("alone", ca=True)
+
+    assert anchors(alone.der, alone.der) == [False, False]
+
+
+@pytest.mark.parametrize("ders", [[], [b""], [b"garbage", LEAF], [LEAF[:-1]]], ids=["none", "empty", "garbage", "cut"])
+def test_a_chain_without_a_leaf_is_refused(ders: list[bytes]) -> None:
+    """There is no chain without a leaf that can be decoded."""
+    with pytest.raises(CertificateError) as caught:
+        chain_from_der(ders)
+
+    assert caught.value.code == Fault.CERTIFICATE_UNREADABLE
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_spki_is_what_openssl_extracts(tmp_path: Path, algorithm: str) -> None:
+    """The public key of a link has the octets that `openssl x509 -pubkey` finds in the certificate."""
+    made = pki(algorithm).leaf
+    (file := tmp_path / "leaf.pem").write_bytes(made.pem)
+    command = f"openssl x509 -in {file} -noout -pubkey | openssl pkey -pubin -outform DER"
+    theirs = subprocess.run(["sh", "-c", command], capture_output=True, check=True).stdout
+
+    assert chain_from_der([made.der]).links[0].spki == theirs
+    assert key_spki(made.key) == theirs
