@@ -241,7 +241,7 @@ class Lab:
     def second_mx(self, certificate: Certificate, address: str = at.MX_SECOND) -> Mx:
         """Start another Postfix at *address* that presents *certificate*; it ends with the lab.
 
-        It gets mail only if `mx_addresses` or an update of the zone names its address.
+        It gets mail only if `extra` or an update of the zone names its address.
         """
         name = f"mx-{address}"
         mx = Mx(self.directory / name, certificate, addresses=(address,), name=name)
