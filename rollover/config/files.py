@@ -41,7 +41,7 @@ def load(path: Path | None = None) -> Config:
     if not any(part.services for part in parts) and not mistakes:
         mistakes.append(Mistake(main, "no service is configured", f"write {EXAMPLES['services']}"))
     raise_first(mistakes)
-    assert top is not None  # noqa: S101  or raise_first() had raised
+    assert top is not None  # or raise_first() had raised
     raise_first(list(checks.across(main, top, services)))
     return Config(main, top.state, top.dns, top.alert, {s.config.name: s.config for s in services})
 

@@ -1,0 +1,232 @@
+#!/bin/bash
+# ./test.sh            everything: set-up, static checks, wheel, unit tests, then the tests on real servers
+# ./test.sh --unit     without root: all but the tests on real servers
+# ./test.sh PATH…      only these tests; options of pytest such as -k and -x are handed on
+#
+# Needs Debian 12 with Python 3.11; as root it installs what else is missing. The servers run in
+# private namespaces; nothing of the host is stopped, started or configured.
+# ROLLOVER_TEST_JOBS: how many labs run at the same time (default 3).
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")"
+umask 022
+unset PYTHONPATH PYTHONHOME VIRTUAL_ENV
+export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin" PIP_DISABLE_PIP_VERSION_CHECK=1
+
+PACKAGES=(
+    bind9 bind9-utils bind9-dnsutils unbound postfix dovecot-imapd pebble
+    certbot python3-certbot-dns-rfc2136 swaks gnutls-bin ldnsutils openssl
+    iproute2 util-linux faketime shellcheck strace python3-venv
+)
+JOBS=${ROLLOVER_TEST_JOBS:-3}
+VENV=.venv
+NOBODY=65534
+
+step() { printf '==> %s\n' "$*"; }
+
+fail() { # MESSAGE HINT CODE
+    printf 'test.sh: error: %s\ntest.sh: hint: %s\n' "$1" "$2" >&2
+    exit "$3"
+}
+
+scratch=$(mktemp -d)
+policy=/usr/sbin/policy-rc.d
+policy_is_ours=
+cleanup() {
+    code=$?
+    if [ -n "$policy_is_ours" ]; then rm -f "$policy"; fi
+    rm -rf "$scratch"
+    printf '==> total time: %d min %02d s\n' $((SECONDS / 60)) $((SECONDS % 60))
+    exit "$code"
+}
+trap cleanup EXIT
+trap 'exit 75' INT TERM HUP
+
+# --- what is asked for
+
+only_unit=
+selected=
+unit_paths=() lab_paths=() options=()
+for argument in "$@"; do
+    case $argument in
+    --unit) only_unit=yes ;;
+    -h | --help)
+        sed -n '2,9s/^# \{0,1\}//p' test.sh
+        trap - EXIT
+        rm -rf "$scratch"
+        exit 0
+        ;;
+    tests/unit* | ./tests/unit*) unit_paths+=("$argument") selected=yes ;;
+    tests/* | ./tests/*) lab_paths+=("$argument") selected=yes ;;
+    *) options+=("$argument") selected=yes ;;
+    esac
+done
+if [ ${#unit_paths[@]} -eq 0 ] && [ ${#lab_paths[@]} -eq 0 ]; then
+    unit_paths=(tests/unit)
+    for directory in tests/servers tests/rollover; do
+        if [ -d "$directory" ]; then lab_paths+=("$directory"); fi
+    done
+fi
+if [ -n "$only_unit" ]; then lab_paths=(); fi
+if [ "$(id -u)" -ne 0 ] && [ ${#lab_paths[@]} -gt 0 ]; then
+    fail "the tests on real servers need root, for namespaces and for ports 25 and 53" \
+        "run it as root, or run the other tests: ./test.sh --unit" 77
+fi
+
+# --- Debian packages
+
+missing=()
+for package in "${PACKAGES[@]}"; do
+    state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    if [ "$state" != installed ]; then missing+=("$package"); fi
+done
+if [ ${#missing[@]} -eq 0 ]; then
+    step "Debian packages: all ${#PACKAGES[@]} are there"
+elif [ "$(id -u)" -ne 0 ]; then
+    step "Debian packages: missing, and not installed without root: ${missing[*]}"
+else
+    step "Debian packages: installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    # No daemon is started, and Postfix gets no configuration: the tests bring their own.
+    if [ ! -e "$policy" ]; then
+        policy_is_ours=yes
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
+    echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
+    apt-get update -q -q
+    # --no-remove: rather no tests than a host without the mail server that it had.
+    apt-get install -q -q --yes --no-install-recommends --no-remove "${missing[@]}" >"$scratch/apt.log" 2>&1 || {
+        tail -n 20 "$scratch/apt.log" >&2
+        fail "apt-get cannot install ${missing[*]}" "see above; another mail server has to be removed by hand first" 69
+    }
+    if [ -n "$policy_is_ours" ]; then
+        rm -f "$policy"
+        policy_is_ours=
+    fi
+fi
+
+# --- Python
+
+python=
+for candidate in /usr/bin/python3 python3.11 python3; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        python=$candidate
+        break
+    fi
+done
+[ -n "$python" ] || fail "no Python 3.11 or newer" "apt-get install python3 python3-venv" 69
+
+if ! "$VENV/bin/python" -c 'import pip' 2>/dev/null; then
+    step "virtual environment: making $VENV with $python"
+    rm -rf "$VENV"
+    "$python" -m venv "$VENV" || fail "$python cannot make a virtual environment" "apt-get install python3-venv" 69
+fi
+
+# What is installed there, and from what: a stamp for each. --version: a lock is good for one Python.
+stamp_of() { { "$VENV/bin/python" --version && pwd && cat "$@"; } | sha256sum; }
+lock_stamp=$(stamp_of requirements/test.txt)
+if [ "$lock_stamp" = "$(cat "$VENV/.lock-stamp" 2>/dev/null)" ]; then
+    step "Python packages: as in requirements/test.txt"
+else
+    step "Python packages: installing requirements/test.txt, hashes checked"
+    "$VENV/bin/python" -m pip install --quiet --require-hashes --no-deps -r requirements/test.txt
+    "$VENV/bin/python" -m pip check
+    echo "$lock_stamp" >"$VENV/.lock-stamp"
+fi
+project_stamp=$(stamp_of pyproject.toml rollover/__init__.py)
+if [ "$project_stamp" = "$(cat "$VENV/.project-stamp" 2>/dev/null)" ] && [ -x "$VENV/bin/rollover" ]; then
+    step "rollover: installed in $VENV from this tree"
+else
+    step "rollover: installing this tree into $VENV, editable"
+    "$VENV/bin/python" -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
+    echo "$project_stamp" >"$VENV/.project-stamp"
+fi
+
+# --- static checks and the wheel
+
+shell_scripts() { # print every file of the project that is a script of sh or bash
+    find . -type d \( -name '.?*' -a ! -name .ci -o -name __pycache__ -o -name build -o -name dist \) -prune \
+        -o -type f -size -200k -print0 | while IFS= read -r -d '' file; do
+        IFS= read -r first <"$file" || true
+        if [[ $first =~ ^'#!'.*[/\ ](ba|da)?sh([ ]|$) ]]; then printf '%s\n' "$file"; fi
+    done 2>/dev/null
+}
+
+check_wheel() { # build it, install it where nothing else is, and look whether it works there
+    "$VENV/bin/python" -m pip wheel --quiet --no-index --no-deps --no-build-isolation -w "$scratch/wheel" .
+    "$python" -m venv --without-pip "$scratch/venv"
+    local packages here
+    packages=$("$scratch/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    here=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    # The dependencies come from the tests' environment; a .pth there is not followed, so rollover does not.
+    echo "$here" >"$packages/dependencies.pth"
+    "$VENV/bin/python" -m pip --python "$scratch/venv/bin/python" install --quiet --no-index --no-deps "$scratch"/wheel/*.whl
+    (cd / && "$scratch/venv/bin/rollover" --help >/dev/null)
+    local share
+    share=$(cd / && "$scratch/venv/bin/python" -c 'import rollover; print(rollover.__path__[0])')/_share
+    case $share in "$scratch"/*) ;; *) fail "the wheel was not what ran: $share" "see check_wheel in test.sh" 70 ;; esac
+    for directory in hooks systemd; do
+        diff -r -x __pycache__ "$directory" "$share/$directory" ||
+            fail "the wheel lacks $directory, or has another one" "see force-include in pyproject.toml" 70
+    done
+}
+
+if [ -z "$selected" ]; then
+    step "ruff check"
+    "$VENV/bin/ruff" check --quiet .
+    step "ruff format --check"
+    "$VENV/bin/ruff" format --quiet --check . || fail "not formatted" "$VENV/bin/ruff format ." 65
+    step "mypy --strict rollover"
+    "$VENV/bin/mypy" --strict --no-error-summary -p rollover
+    command -v shellcheck >/dev/null || fail "shellcheck is not installed" "apt-get install shellcheck" 69
+    mapfile -t scripts < <(shell_scripts)
+    step "shellcheck: ${scripts[*]}"
+    shellcheck "${scripts[@]}"
+    step "wheel: build, install, run"
+    check_wheel
+fi
+
+# --- tests
+
+ran=
+run_pytest() { # COMMAND…; when a part was asked for, the other stage may have nothing to do
+    local code=0
+    "$@" || code=$?
+    if [ "$code" -eq 5 ] && [ -n "$selected" ]; then return 0; fi
+    ran=yes
+    return "$code"
+}
+
+if [ ${#unit_paths[@]} -gt 0 ]; then
+    mkdir "$scratch/unit"
+    chmod 711 "$scratch" # tests that give up root's rights need to reach their own files
+    as_user=()
+    who="user $(id -un)"
+    if [ "$(id -u)" -eq 0 ]; then
+        lesser=(setpriv --reuid "$NOBODY" --regid "$NOBODY" --clear-groups --inh-caps=-all --bounding-set=-all)
+        # A clone below /root cannot be read by anybody else; in some containers /dev/null is root's alone.
+        if "${lesser[@]}" "$VENV/bin/python" -c 'import pytest; open("pyproject.toml"); open("/dev/null", "w")' \
+            2>/dev/null; then
+            as_user=("${lesser[@]}")
+            who="a user without any rights"
+            chown "$NOBODY:$NOBODY" "$scratch/unit"
+        else
+            who="root, because no other user can read this directory and write /dev/null"
+        fi
+    fi
+    step "unit tests, as $who"
+    run_pytest "${as_user[@]}" env HOME="$scratch/unit" TMPDIR="$scratch/unit" PYTHONDONTWRITEBYTECODE=1 \
+        HYPOTHESIS_STORAGE_DIRECTORY="$scratch/unit/hypothesis" \
+        "$VENV/bin/python" -m pytest -q -p tests.no_skips -p no:cacheprovider -n 2 \
+        "${options[@]}" "${unit_paths[@]}"
+fi
+
+if [ ${#lab_paths[@]} -gt 0 ]; then
+    step "tests on real servers, $JOBS labs at a time, each in its own namespace"
+    run_pytest env TMPDIR="$scratch" "$VENV/bin/python" -m pytest -q -p tests.no_skips \
+        --tx "$JOBS*popen//python=tests/lab/python" --dist loadfile \
+        "${options[@]}" "${lab_paths[@]}"
+elif [ -z "$selected" ]; then
+    step "only the unit tests ran: the tests on real servers need root, ./test.sh"
+fi
+[ -n "$ran" ] || fail "no test was selected" "name a path below tests/, or an expression with -k that matches" 64
