@@ -62,12 +62,13 @@ def load_tsig_key(path: str | os.PathLike[str]) -> TsigKey:
             f"TSIG key file {path}: {error.strerror}",
             hint=f"make it: `umask 077; tsig-keygen NAME > {path}`, and give named the same statement",
         ) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _check_owner_and_mode(path, os.fstat(descriptor))
-        try:
-            content = file.read(MAX_FILE_SIZE + 1)
-        except OSError as error:
-            raise _unusable(path, error.strerror or "cannot be read") from None
+        content = os.read(descriptor, MAX_FILE_SIZE + 1)
+    except OSError as error:
+        raise _unusable(path, error.strerror or "cannot be read") from None
+    finally:
+        os.close(descriptor)
     if len(content) > MAX_FILE_SIZE:
         raise _unusable(path, "too long")
     try:

@@ -36,6 +36,7 @@ FUDGE = 300  # seconds, RFC 8945 §10
 UDP_PAYLOAD = 1232  # octets that no path fragments
 MAX_TTL = 2**31 - 1  # RFC 2181 §8
 _QUESTION_MAY_BE_MISSING = {dns.rcode.FORMERR, dns.rcode.SERVFAIL, dns.rcode.NOTIMP, dns.rcode.REFUSED}
+_WANTED_IN_ADDITIONAL = {dns.rdatatype.A, dns.rdatatype.AAAA, dns.rdatatype.OPT, dns.rdatatype.TSIG}
 
 
 class NotOurs(NoAnswer):
@@ -214,6 +215,9 @@ class _Reader:
             start = self.parser.current
             name = self.parser.get_name(None, decompress=True)
             kind, rdclass, ttl, length = self.parser.get_struct("!HHIH")
+            if last and kind not in _WANTED_IN_ADDITIONAL:
+                self.parser.get_bytes(length)
+                continue
             rdata = self._rdata(dns.rdatatype.RdataType.make(kind), dns.rdataclass.RdataClass.make(rdclass), length)
             if kind == dns.rdatatype.OPT:
                 if isinstance(rdata, OPT):
