@@ -25,6 +25,7 @@ from rollover.core.errors import UsageError
 #: "module:app" for a typer.Typer with subcommands (give that a callback). What it does is the first
 #: line of the function's docstring, word for word: a test compares them.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "check": ("checking:check", "Test every precondition; changes nothing. Exits 0, 1 (warnings) or 2."),
     "adopt": ("service:adopt", "Take over the certificate that the mail server serves today."),
     "deploy": ("rolling:deploy", "Take over a new certificate: what every hook calls."),
     "advance": ("rolling:advance", "Do what is due now; the timer calls it every minute."),
@@ -34,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pause": ("service:pause", "Take no step but those that protect what is served."),
     "resume": ("service:resume", "Go on after a pause, or fill an emptied RRset again; looks anew first."),
     "release": ("service:release", "Give the mail server its previous parameters back."),
+    "verify": ("checking:verify", "Judge any host's certificates by its TLSA records, as a DANE sender does."),
     "tlsa": ("records:tlsa", "Print the TLSA records of a certificate or key."),
 }
 

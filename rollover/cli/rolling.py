@@ -19,8 +19,12 @@ WAIT_STEP = 1.0  # seconds between two runs of --wait
 def deploy(
     ctx: typer.Context,
     fullchain: Annotated[Path, typer.Argument(metavar="FULLCHAIN", help="PEM file: the certificate, then its chain.")],
-    key: Annotated[Path | None, typer.Argument(metavar="[KEY]", help="PEM file of the key; not needed if the vault has it.")] = None,
-    service: Annotated[str | None, typer.Option(metavar="NAME", help="For this service only; else source and names tell.")] = None,
+    key: Annotated[
+        Path | None, typer.Argument(metavar="[KEY]", help="PEM file of the key; not needed if the vault has it.")
+    ] = None,
+    service: Annotated[
+        str | None, typer.Option(metavar="NAME", help="For this service only; else source and names tell.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it is installed and proven.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; change nothing.")] = False,
 ) -> int:
@@ -60,11 +64,17 @@ def _first_steps(host: Host, name: str) -> None:
     except Busy:
         print(f"{name}: another run is at work and will take it")
     except RolloverError as error:
-        print(f"rollover: warning: {name}: {error.message}; the certificate is kept, the next tick tries again", file=sys.stderr)
+        print(
+            f"rollover: warning: {name}: {error.message}; the certificate is kept, the next tick tries again",
+            file=sys.stderr,
+        )
         print(f"rollover: hint: {error.hint}", file=sys.stderr)
     else:
         for it in outcome.problems:
-            print(f"rollover: warning: {name}: {it.message}; the certificate is kept, the next tick tries again", file=sys.stderr)
+            print(
+                f"rollover: warning: {name}: {it.message}; the certificate is kept, the next tick tries again",
+                file=sys.stderr,
+            )
             print(f"rollover: hint: {it.hint}", file=sys.stderr)
         print(f"{name}: {outcome.report.phase}: {outcome.report.summary}")
 
@@ -111,8 +121,12 @@ async def _wait(host: Host, names: list[str], *, to_the_end: bool) -> int:
 def rollback(
     ctx: typer.Context,
     service: Annotated[str, typer.Argument(metavar="SERVICE")],
-    to: Annotated[str, typer.Option(metavar="FINGERPRINT", help="This certificate; eight digits or more. Else the previous one.")] = "",
-    now: Annotated[bool, typer.Option("--now", help="Do not wait for caches; says first who will defer, and for how long.")] = False,
+    to: Annotated[
+        str, typer.Option(metavar="FINGERPRINT", help="This certificate; eight digits or more. Else the previous one.")
+    ] = "",
+    now: Annotated[
+        bool, typer.Option("--now", help="Do not wait for caches; says first who will defer, and for how long.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")] = False,
 ) -> int:
     """Go back to the previous certificate, or to a named one."""

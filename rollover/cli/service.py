@@ -13,7 +13,9 @@ def adopt(
     ctx: typer.Context,
     service: Annotated[str, typer.Argument(metavar="SERVICE")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")] = False,
-    remove: Annotated[list[str] | None, typer.Option(metavar="RDATA", help='Remove this record, e.g. "3 1 1 0a1b…"; may be repeated.')] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option(metavar="RDATA", help='Remove this record, e.g. "3 1 1 0a1b…"; may be repeated.')
+    ] = None,
     ttl_was: Annotated[str | None, typer.Option(metavar="DURATION", help="The TTL was this until shortly ago.")] = None,
 ) -> int:
     """Take over the certificate that the mail server serves today."""
@@ -46,7 +48,9 @@ def release(
 def pause(
     ctx: typer.Context,
     service: Annotated[str, typer.Argument(metavar="SERVICE")],
-    span: Annotated[str | None, typer.Option("--for", metavar="DURATION", help='For so long, e.g. "4h"; else until resume.')] = None,
+    span: Annotated[
+        str | None, typer.Option("--for", metavar="DURATION", help='For so long, e.g. "4h"; else until resume.')
+    ] = None,
 ) -> int:
     """Take no step but those that protect what is served."""
     from rollover.cli.inputs import duration

@@ -79,8 +79,15 @@ def set_goal(book: Book, fingerprint: str, *, rollback: bool = False) -> Book:
         book = replace(book, standings={**book.standings, fingerprint: replace(standing, previous=book.active)})
     queued = "" if rollback or book.queued == fingerprint else book.queued
     return replace(
-        book, goal=fingerprint, queued=queued, rollback=rollback, returning=False, return_spent=False, hurry="",
-        rounds=0, quiet=None,
+        book,
+        goal=fingerprint,
+        queued=queued,
+        rollback=rollback,
+        returning=False,
+        return_spent=False,
+        hurry="",
+        rounds=0,
+        quiet=None,
     )
 
 
@@ -88,7 +95,14 @@ def take_return(book: Book, fingerprint: str, why: str) -> Book:
     """Return *book* after the automatic return: the failed goal is blocked with its reason."""
     failed = replace(book.standing(book.goal), blocked=why)
     return replace(
-        book, goal=fingerprint, returning=True, rollback=False, return_spent=True, hurry="", rounds=0, quiet=None,
+        book,
+        goal=fingerprint,
+        returning=True,
+        rollback=False,
+        return_spent=True,
+        hurry="",
+        rounds=0,
+        quiet=None,
         standings={**book.standings, book.goal: failed},
     )
 
@@ -100,8 +114,15 @@ def activate(book: Book, now: Instant) -> Book:
     if before and before != book.goal:
         book = mark(book, before, State.RETIRED, now.wall)
     return replace(
-        book, active=book.goal, install=None, rollback=False, returning=False, hurry="", rounds=0,
-        activated=now, quiet=now,
+        book,
+        active=book.goal,
+        install=None,
+        rollback=False,
+        returning=False,
+        hurry="",
+        rounds=0,
+        activated=now,
+        quiet=now,
     )
 
 
@@ -119,7 +140,10 @@ def rollback(world: World, now: Instant, *, to: str = "", hurry: bool = False) -
         return book, f"a rollback to {book.goal[:16]} is already under way; nothing changes"
     target = _find(world, to) if to else book.standing(book.goal).previous
     if not target:
-        raise GoalRefused("there is no previous certificate", hint="name one with --to FINGERPRINT; `rollover status --json` lists them")
+        raise GoalRefused(
+            "there is no previous certificate",
+            hint="name one with --to FINGERPRINT; `rollover status --json` lists them",
+        )
     credential = world.credentials.get(target)
     if credential is None:
         raise GoalRefused(
@@ -132,7 +156,9 @@ def rollback(world: World, now: Instant, *, to: str = "", hurry: bool = False) -
             hint="renew instead, and `rollover deploy` the new one; or name another one with --to",
         )
     if book.standing(target).state is State.REVOKED:
-        raise GoalRefused(f"the key of certificate {target[:16]} is revoked", hint="order a certificate with a new key and deploy it")
+        raise GoalRefused(
+            f"the key of certificate {target[:16]} is revoked", hint="order a certificate with a new key and deploy it"
+        )
     if target == book.goal and not hurry:
         return replace(book, queued=""), f"certificate {target[:16]} is already the wanted one; nothing changes"
     cleared = replace(book.standing(target), blocked="")
@@ -147,7 +173,10 @@ def _find(world: World, prefix: str) -> str:
     if len(found) == 1:
         return found[0]
     what = "names more than one certificate" if found else "is no certificate in the vault"
-    raise GoalRefused(f"--to {prefix!r} {what}", hint="`rollover status --json` lists the fingerprints; eight digits or more are enough")
+    raise GoalRefused(
+        f"--to {prefix!r} {what}",
+        hint="`rollover status --json` lists the fingerprints; eight digits or more are enough",
+    )
 
 
 def hurry_cost(world: World, fingerprint: str, now: Instant) -> dict[str, float]:

@@ -29,7 +29,20 @@ def decide(world: World, seen: Sighting) -> Step:
     if world.book.releasing:
         return Rest(Phase.PAUSED, "being released", action="release")
     view = View(world, seen)
-    for rule in (judge, protect, paused, take_turn, unusable, publish, propagate, wait, install, verify, activate, withdraw):
+    for rule in (
+        judge,
+        protect,
+        paused,
+        take_turn,
+        unusable,
+        publish,
+        propagate,
+        wait,
+        install,
+        verify,
+        activate,
+        withdraw,
+    ):
         if (step := rule(view)) is not None:
             return step
     return Rest(Phase.STEADY, "all is done")
@@ -49,7 +62,10 @@ def judge(view: View) -> Step | None:
         return None  # stay; report() says critical
     why = "; ".join(failing)
     return SetGoal(
-        back.fingerprint, why, returning=True, problems=(_problem(view.world, "returned", f"certificate {book.goal[:16]} was taken back: {why}"),)
+        back.fingerprint,
+        why,
+        returning=True,
+        problems=(_problem(view.world, "returned", f"certificate {book.goal[:16]} was taken back: {why}"),),
     )
 
 
@@ -64,8 +80,13 @@ def paused(view: View) -> Step | None:
     if pause is None or (pause.until is not None and pause.until <= view.now.wall):
         return None
     left = None if pause.until is None else (pause.until - view.now.wall).total_seconds()
-    rest = Rest(Phase.PAUSED, "paused by a person", seconds=left, action="resume" if left is not None else "",
-                problems=(_problem(view.world, "paused", "a person paused it"),))
+    rest = Rest(
+        Phase.PAUSED,
+        "paused by a person",
+        seconds=left,
+        action="resume" if left is not None else "",
+        problems=(_problem(view.world, "paused", "a person paused it"),),
+    )
     book = view.world.book
     if not (book.rollback or book.returning):
         return rest
@@ -130,8 +151,12 @@ def propagate(view: View) -> Step | None:
         if foreign and not _needs_update(view, owner):
             named = ", ".join(f'"{r}"' for r in sorted(foreign))
             remove = " ".join(f'--remove "{r}"' for r in sorted(foreign))
-            return _blocked(view, "foreign-record", f"{owner.target} has {named}, which the new certificate does not match",
-                            hint=f"if nobody needs it: `rollover adopt {view.world.service.name} {remove}`")
+            return _blocked(
+                view,
+                "foreign-record",
+                f"{owner.target} has {named}, which the new certificate does not match",
+                hint=f"if nobody needs it: `rollover adopt {view.world.service.name} {remove}`",
+            )
     if _is_return(view) and _ready(view) == 0.0:
         return None
     late: list[Laggard] = []
@@ -203,8 +228,12 @@ def verify(view: View) -> Step | None:
         return Rest(phase, "; ".join(failing), soon=True, action="verify")
     odd = [e for e in view.seen.endpoints if not (view.shows_only(e, goal) and view.accepted(e, goal))]
     if odd:
-        return Rest(phase, f"{odd[0].endpoint} does not present the new certificate yet: {odd[0].detail or odd[0].outcome}",
-                    soon=True, action="verify")
+        return Rest(
+            phase,
+            f"{odd[0].endpoint} does not present the new certificate yet: {odd[0].detail or odd[0].outcome}",
+            soon=True,
+            action="verify",
+        )
     if book.rounds < ROUNDS:
         return Rest(phase, f"round {book.rounds} of {ROUNDS} was good", seconds=0.0, soon=True, action="verify")
     return None
@@ -232,7 +261,9 @@ def withdraw(view: View) -> Step | None:
     span = service.drain if _only_revoked(view) else max(service.retain, service.drain)
     left = span - elapsed(book.quiet, view.now)
     if left > 0:
-        return Rest(Phase.RETAINING, "the replaced certificate's record is kept for a rollback", seconds=left, action="withdraw")
+        return Rest(
+            Phase.RETAINING, "the replaced certificate's record is kept for a rollback", seconds=left, action="withdraw"
+        )
     if not view.seen.clock_agrees:
         return Rest(Phase.RETAINING, view.seen.clock_problem or "the clock could not be checked", action="withdraw")
     return _first_update(view, withdrawing, "nothing needs it any more", Phase.WITHDRAWING)
@@ -298,12 +329,22 @@ def _resolver_holds(view: View) -> Step | None:
         if said.rrset is None:
             code, text = "resolver-failed", f"no answer for {owner.owner}: {said.problem}"
         elif not said.authenticated:
-            code, text = "zone-insecure", f"the resolver does not authenticate {owner.owner}: {said.problem or 'no AD flag'}"
+            code, text = (
+                "zone-insecure",
+                f"the resolver does not authenticate {owner.owner}: {said.problem or 'no AD flag'}",
+            )
         elif not valid(said.rrset, goal.chain):
             code, text = "resolver-stale", f"the resolver still gives an older RRset for {owner.owner} (TTL {said.ttl})"
         else:
             continue
-        return Rest(Phase.WAITING, text, seconds=float(said.ttl), soon=True, action="install", problems=(_problem(view.world, code, text),))
+        return Rest(
+            Phase.WAITING,
+            text,
+            seconds=float(said.ttl),
+            soon=True,
+            action="install",
+            problems=(_problem(view.world, code, text),),
+        )
     return None
 
 

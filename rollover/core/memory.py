@@ -61,9 +61,9 @@ def _states(world: World, seen: Sighting) -> Book:
         if nowhere and standing.state is not State.GENERATED and standing.state is not State.REMOVED:
             if fingerprint != book.goal:
                 book = mark(book, fingerprint, State.REMOVED, wall)
-        elif everywhere and _earlier(standing.state, State.PUBLISHED):
-            book = mark(book, fingerprint, State.PUBLISHED, wall)
-        elif everywhere and standing.state is State.REMOVED and fingerprint == book.goal:
+        elif (everywhere and _earlier(standing.state, State.PUBLISHED)) or (
+            everywhere and standing.state is State.REMOVED and fingerprint == book.goal
+        ):
             book = mark(book, fingerprint, State.PUBLISHED, wall)
         elif everywhere and standing.state is State.PUBLISHED and _ready(world, seen, fingerprint):
             book = mark(book, fingerprint, State.READY, wall)

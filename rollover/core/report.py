@@ -61,8 +61,11 @@ class Report:
             "credentials": [dict(c) for c in self.credentials],
             "problems": [
                 {
-                    "code": d.problem.code, "level": str(d.problem.level), "message": d.problem.message,
-                    "hint": d.problem.hint, "since": stamp(d.since),
+                    "code": d.problem.code,
+                    "level": str(d.problem.level),
+                    "message": d.problem.message,
+                    "hint": d.problem.hint,
+                    "since": stamp(d.since),
                 }
                 for d in self.problems
             ],
@@ -73,8 +76,12 @@ class Report:
         """Read back what as_json() wrote."""
         following = it["next"] or {}
         return cls(
-            name=it["name"], hosts=tuple(it["hosts"]), level=Level[it["level"].upper()], phase=Phase(it["phase"]),
-            summary=it["summary"], seen=parse_stamp(it["seen"]) if it["seen"] else None,
+            name=it["name"],
+            hosts=tuple(it["hosts"]),
+            level=Level[it["level"].upper()],
+            phase=Phase(it["phase"]),
+            summary=it["summary"],
+            seen=parse_stamp(it["seen"]) if it["seen"] else None,
             action=following.get("action", ""),
             not_before=parse_stamp(following["not_before"]) if following.get("not_before") else None,
             credentials=tuple(it["credentials"]),
@@ -120,7 +127,9 @@ def unseen(world: World, now: datetime) -> Report:
     text = "nothing was observed yet" if world.book.adopted else "was never adopted"
     found = problem(code, text, service=world.service.name)
     phase = Phase.STEADY if world.book.adopted else Phase.UNADOPTED
-    return Report(world.service.name, world.service.hosts, found.level, phase, text, None, problems=(Dated(found, now),))
+    return Report(
+        world.service.name, world.service.hosts, found.level, phase, text, None, problems=(Dated(found, now),)
+    )
 
 
 def aged(it: Report, world: World, now: datetime) -> Report:
@@ -131,7 +140,9 @@ def aged(it: Report, world: World, now: datetime) -> Report:
     limit = 3 * world.service.check_every
     if -limit <= age <= limit:
         return it
-    text = f"last looked at {stamp(it.seen)}, {timedelta(seconds=round(abs(age)))} {'ago' if age > 0 else 'in the future'}"
+    text = (
+        f"last looked at {stamp(it.seen)}, {timedelta(seconds=round(abs(age)))} {'ago' if age > 0 else 'in the future'}"
+    )
     stale = Dated(problem("stale-look", text, service=it.name), it.seen)
     problems = (stale, *(d for d in it.problems if d.problem.code != "stale-look"))
     return replace(it, level=worst(d.problem.level for d in problems), problems=problems)
@@ -143,13 +154,19 @@ def line(it: Report) -> str:
     bad = [d for d in it.problems if d.problem.level is not Level.OK]
     following = ""
     if it.action:
-        following = f"; next: {it.action}" + (f" not before {stamp(it.not_before)}" if it.not_before else " at the next tick")
+        following = f"; next: {it.action}" + (
+            f" not before {stamp(it.not_before)}" if it.not_before else " at the next tick"
+        )
     if not bad:
         return f"{head} {it.summary}{following if it.phase is not Phase.STEADY else ''}"
-    bad.sort(key=lambda d: [Level.OK, Level.WARNING, Level.UNKNOWN, Level.CRITICAL].index(d.problem.level), reverse=True)
+    bad.sort(
+        key=lambda d: [Level.OK, Level.WARNING, Level.UNKNOWN, Level.CRITICAL].index(d.problem.level), reverse=True
+    )
     first = bad[0]
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-    return f"{head} {first.problem.message} since {stamp(first.since)}{more}{following}. See: rollover history {it.name}"
+    return (
+        f"{head} {first.problem.message} since {stamp(first.since)}{more}{following}. See: rollover history {it.name}"
+    )
 
 
 def _distinct(found: Iterable[Problem]) -> tuple[Problem, ...]:

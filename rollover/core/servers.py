@@ -60,9 +60,7 @@ def incomplete(owner: OwnerSighting) -> tuple[Laggard, ...]:
             found.append(Laggard(answer.server, code, answer.problem or "gave no answer"))
         elif behind(answer, first.get(answer.zone)):
             theirs = first[answer.zone].serial
-            found.append(
-                Laggard(answer.server, "secondary-stale", f"has serial {answer.serial}, the primary {theirs}")
-            )
+            found.append(Laggard(answer.server, "secondary-stale", f"has serial {answer.serial}, the primary {theirs}"))
     return tuple(found)
 
 

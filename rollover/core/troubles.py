@@ -50,7 +50,8 @@ def _deferred(view: View) -> Iterator[Problem]:
                 if not valid(answer.rrset, chain):
                     lacking = ", ".join(str(r)[:22] + "…" for r in sorted(unmatched(answer.rrset, chain)))
                     yield _p(
-                        view.world, "mail-deferred",
+                        view.world,
+                        "mail-deferred",
                         f"DANE mail is being deferred: {answer.server} gives {owner.owner} without a match ({lacking}) "
                         f"for {chain.fingerprint[:16]} at {where}",
                     )
@@ -60,7 +61,8 @@ def _deferred(view: View) -> Iterator[Problem]:
 def _chains(view: View) -> Iterator[Problem]:
     for where, chain in view.unknown():
         yield _p(
-            view.world, "unknown-certificate",
+            view.world,
+            "unknown-certificate",
             f"{where} presents certificate {chain.fingerprint[:16]} (key {chain.spki_sha256[:16]}), which was never handed to this tool",
         )
 
@@ -87,7 +89,11 @@ def _endpoints(view: View) -> Iterator[Problem]:
         for e in view.seen.endpoints:
             old = [c for c in e.chains if c.fingerprint != book.goal and view.known(c)]
             if old and e.outcome is Outcome.PRESENTED:
-                yield _p(view.world, "endpoint-old", f"{e.endpoint} still presents {old[0].fingerprint[:16]} after the reload")
+                yield _p(
+                    view.world,
+                    "endpoint-old",
+                    f"{e.endpoint} still presents {old[0].fingerprint[:16]} after the reload",
+                )
 
 
 def _dns(view: View) -> Iterator[Problem]:
@@ -100,10 +106,23 @@ def _dns(view: View) -> Iterator[Problem]:
         if said.rrset is None:
             yield _p(view.world, "resolver-failed", f"no answer for {owner.owner}: {said.problem}")
         elif not said.authenticated:
-            yield _p(view.world, "zone-insecure", f"the resolver does not authenticate {owner.owner}: {said.problem or 'no AD flag'}")
+            yield _p(
+                view.world,
+                "zone-insecure",
+                f"the resolver does not authenticate {owner.owner}: {said.problem or 'no AD flag'}",
+            )
         primary = owner.primary
-        if primary is not None and primary.rrset is not None and not primary.rrset and owner.owner in view.world.book.dane_on:
-            yield _p(view.world, "dane-off", f"no TLSA record at {owner.owner}, where there was one: somebody switched DANE off")
+        if (
+            primary is not None
+            and primary.rrset is not None
+            and not primary.rrset
+            and owner.owner in view.world.book.dane_on
+        ):
+            yield _p(
+                view.world,
+                "dane-off",
+                f"no TLSA record at {owner.owner}, where there was one: somebody switched DANE off",
+            )
 
 
 def _live(view: View) -> Iterator[Problem]:
@@ -121,6 +140,14 @@ def _certificates(view: View) -> Iterator[Problem]:
         return
     left, lifetime = active.not_after - wall, active.not_after - active.not_before
     if expired(active, wall):
-        yield _p(view.world, "certificate-expired", f"certificate {active.fingerprint[:16]} expired at {stamp(active.not_after)}")
+        yield _p(
+            view.world,
+            "certificate-expired",
+            f"certificate {active.fingerprint[:16]} expired at {stamp(active.not_after)}",
+        )
     elif left * EXPIRING_FRACTION < lifetime and book.goal == book.active:
-        yield _p(view.world, "certificate-expiring", f"certificate {active.fingerprint[:16]} expires at {stamp(active.not_after)}")
+        yield _p(
+            view.world,
+            "certificate-expiring",
+            f"certificate {active.fingerprint[:16]} expires at {stamp(active.not_after)}",
+        )

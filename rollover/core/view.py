@@ -50,7 +50,9 @@ class View:
 
     def unknown(self) -> list[tuple[str, Chain]]:
         """Return where a chain is presented whose key the vault does not hold, each place once."""
-        found = {(where, chain.fingerprint): (where, chain) for _, where, chain in self.presented() if not self.known(chain)}
+        found = {
+            (where, chain.fingerprint): (where, chain) for _, where, chain in self.presented() if not self.known(chain)
+        }
         return list(found.values())
 
     def presentable(self, owner: OwnerSighting) -> tuple[Chain, ...]:

@@ -96,14 +96,19 @@ def _stage_served(host: Host, looker: Looker, book: Book) -> Served:
 
     key, chain = split_pem(content)
     if key is None:
-        raise ConfigError(f"{live.path} holds no key", hint="name chain_file (key and chain) in the install of the service")
+        raise ConfigError(
+            f"{live.path} holds no key", hint="name chain_file (key and chain) in the install of the service"
+        )
     return Served(key, chain, live.path)
 
 
 def _active_chain(looker: Looker, book: Book) -> Chain:
     credential = looker.credential(book.active or book.goal)
     if credential is None:
-        raise ConfigError("the vault has lost the active certificate", hint="`rollover deploy FULLCHAIN KEY --service NAME` hands it over again")
+        raise ConfigError(
+            "the vault has lost the active certificate",
+            hint="`rollover deploy FULLCHAIN KEY --service NAME` hands it over again",
+        )
     return credential.chain
 
 
@@ -162,7 +167,9 @@ def _removals(view: View, chain: Chain, remove: Sequence[Tlsa]) -> list[OwnerCha
         primary = owner.primary
         assert primary is not None
         if primary.wildcard:
-            raise UsageError(f"{owner.target} has its records from {primary.wildcard}", hint="remove them there by hand")
+            raise UsageError(
+                f"{owner.target} has its records from {primary.wildcard}", hint="remove them there by hand"
+            )
         after = current - gone
         if breaks(current, after, (*view.guarded(owner), chain)) or (not valid(after, chain) and valid(current, chain)):
             raise UsageError(
@@ -172,7 +179,8 @@ def _removals(view: View, chain: Chain, remove: Sequence[Tlsa]) -> list[OwnerCha
         changes.append(OwnerChange(owner.owner, owner.target, owner.zone, current, False, EMPTY, gone, primary.own_ttl))
     if left:
         raise UsageError(
-            f"no such record: {', '.join(map(str, sorted(left)))}", hint="give it as listed, e.g. --remove \"3 1 1 0a1b…\""
+            f"no such record: {', '.join(map(str, sorted(left)))}",
+            hint='give it as listed, e.g. --remove "3 1 1 0a1b…"',
         )
     return changes
 
@@ -192,7 +200,12 @@ def _enter(host: Host, looker: Looker, served: Served, seen: Sighting, ttl_was: 
     """Store the served certificate as active, and its records as ours to withdraw later."""
     chain, name, store = served.parsed, looker.service.name, host.store
     known, now = facts(chain), host.clock.now()
-    host.vault.put(fingerprint=known.fingerprint, spki=known.spki_sha256, chain=chain_pem(chain), key=key_pem(parse_key(served.key)))
+    host.vault.put(
+        fingerprint=known.fingerprint,
+        spki=known.spki_sha256,
+        chain=chain_pem(chain),
+        key=key_pem(parse_key(served.key)),
+    )
     book = looker.book()
     waiting = book.goal if book.goal != known.fingerprint else ""
     adopted = replace(book, adopted=True, goal=known.fingerprint, active=known.fingerprint, activated=now)
@@ -220,7 +233,13 @@ def _enter(host: Host, looker: Looker, served: Served, seen: Sighting, ttl_was: 
         if LINEAGE.search(lineage):
             store.note(f"source:{name}", str(Path(lineage).parent))
             say(f"source: {Path(lineage).parent} (as the mail server named it; `source` in the configuration wins)")
-        store.event(name, "adopted", f"certificate {known.fingerprint[:16]} of {served.where} is active", now.wall, fingerprint=known.fingerprint)
+        store.event(
+            name,
+            "adopted",
+            f"certificate {known.fingerprint[:16]} of {served.where} is active",
+            now.wall,
+            fingerprint=known.fingerprint,
+        )
     say(f"adopted certificate {known.fingerprint[:16]} ({served.where}), valid until {known.not_after:%Y-%m-%d}")
 
 
@@ -242,7 +261,9 @@ async def _point(host: Host, name: str, say: Say) -> None:
         target.point()
         await target.reload()
         say(f"{target.postfix.config_directory}: smtpd_tls_chain_files = {target.chain_file}")
-        host.store.event(name, "wired", f"{target.postfix.config_directory} reads {target.chain_file}", host.clock.now().wall)
+        host.store.event(
+            name, "wired", f"{target.postfix.config_directory} reads {target.chain_file}", host.clock.now().wall
+        )
 
 
 def _note_parameters(host: Host, name: str, target: PostfixTarget) -> None:
@@ -253,7 +274,9 @@ def _note_parameters(host: Host, name: str, target: PostfixTarget) -> None:
         host.store.save_restore(name, {**noted, directory: target.postfix.parameters()})
 
 
-def _plan(host: Host, name: str, seen: Sighting, changes: Sequence[OwnerChange], served: Served | None, say: Say) -> None:
+def _plan(
+    host: Host, name: str, seen: Sighting, changes: Sequence[OwnerChange], served: Served | None, say: Say
+) -> None:
     """Say what adopt would do."""
     if served is not None:
         say(f"would stage certificate {served.parsed.fingerprint[:16]} of {served.where}")
@@ -270,7 +293,9 @@ def _plan_target(target: Target, say: Say) -> None:
     live = target.live()
     say(f"would write {live.path}" if live.chain is None else f"{live.path} is there")
     if live.wiring and isinstance(target, PostfixTarget):
-        say(f"would set in {target.postfix.config_directory}: smtpd_tls_chain_files = {target.chain_file} (now: {live.wiring})")
+        say(
+            f"would set in {target.postfix.config_directory}: smtpd_tls_chain_files = {target.chain_file} (now: {live.wiring})"
+        )
 
 
 def parse_records(texts: Sequence[str]) -> list[Tlsa]:
@@ -278,5 +303,6 @@ def parse_records(texts: Sequence[str]) -> list[Tlsa]:
     try:
         return [Tlsa.parse(t) for t in texts]
     except ValueError as error:
-        raise UsageError(str(error), hint='give usage, selector, matching type and the data in hex: --remove "3 1 1 0a1b…"') from error
-
+        raise UsageError(
+            str(error), hint='give usage, selector, matching type and the data in hex: --remove "3 1 1 0a1b…"'
+        ) from error

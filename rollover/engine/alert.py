@@ -24,7 +24,7 @@ def alert(host: Host, told: Report) -> None:
         return
     message = json.dumps(_message(told, now)) + "\n"
     try:
-        done = subprocess.run(  # noqa: S603  (the administrator's own command, no shell)
+        done = subprocess.run(
             settings.command, input=message, text=True, capture_output=True, timeout=TIMEOUT, check=False
         )
         problem = f"exit {done.returncode}: {done.stderr.strip()[-200:]}" if done.returncode else ""
@@ -47,11 +47,26 @@ def _due(host: Host, told: Report, now: datetime, key: str, repeat: float) -> bo
 
 
 def _message(told: Report, now: datetime) -> dict[str, object]:
-    common: dict[str, object] = {"service": told.name, "hosts": list(told.hosts), "level": str(told.level), "time": stamp(now)}
+    common: dict[str, object] = {
+        "service": told.name,
+        "hosts": list(told.hosts),
+        "level": str(told.level),
+        "time": stamp(now),
+    }
     found = [d for d in told.problems if d.problem.level is told.level and told.level is not Level.OK]
     if not found:
-        return {**common, "code": "recovered", "message": f"{told.name} is ok: {told.summary}", "hint": "", "since": stamp(now)}
+        return {
+            **common,
+            "code": "recovered",
+            "message": f"{told.name} is ok: {told.summary}",
+            "hint": "",
+            "since": stamp(now),
+        }
     first = found[0]
     return {
-        **common, "code": first.problem.code, "message": first.problem.message, "hint": first.problem.hint, "since": stamp(first.since),
+        **common,
+        "code": first.problem.code,
+        "message": first.problem.message,
+        "hint": first.problem.hint,
+        "since": stamp(first.since),
     }

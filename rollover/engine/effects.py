@@ -27,7 +27,7 @@ SPACING = 2.0  # seconds between updates of one zone: BIND 9.20 before .26 could
 Effect = Update | Install | ReloadStep | SetGoal | Activate
 
 
-class Failed(Exception):  # noqa: N818  (not an error that is shown: it carries the ones that are)
+class Failed(Exception):
     """An effect failed: *key* is not tried again in this run, *problem* goes into the report."""
 
     def __init__(self, key: tuple[str, ...], found: Problem, cause: RolloverError | None) -> None:
@@ -86,8 +86,14 @@ async def _update(host: Host, world: World, step: Update) -> None:
             store.save_ledgers(settle(x) for c in step.changes for x in store.ledgers(owners[c.target]).values())
             store.close_intent(number, "applied", host.clock.now().wall)
             for change in step.changes:
-                store.event(name, "published" if change.add else "withdrawn", _sentence(change, step.why), host.clock.now().wall,
-                            zone=step.zone, change=_told(change))
+                store.event(
+                    name,
+                    "published" if change.add else "withdrawn",
+                    _sentence(change, step.why),
+                    host.clock.now().wall,
+                    zone=step.zone,
+                    change=_told(change),
+                )
         return
     known = error is not None and not getattr(error, "outcome_unknown", False)
     if error is None:
@@ -110,7 +116,9 @@ class NotApplied(ServerError):
     code = "update-not-applied"
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, hint="look for a limit such as `TLSA(1)` in update-policy and for a CNAME at the owner")
+        super().__init__(
+            message, hint="look for a limit such as `TLSA(1)` in update-policy and for a CNAME at the owner"
+        )
 
 
 def _update_failed(world: World, step: Update, error: RolloverError, number: int, host: Host, *, known: bool) -> Failed:
@@ -140,15 +148,16 @@ def _ours(world: World, change: OwnerChange) -> RRset:
     """Return what is ours to withdraw later: of a wildcard's records only those of our own keys."""
     if not change.wildcard:
         return change.add - change.expect
-    return frozenset(
-        r for r in change.add for c in world.credentials.values() if r.usage == 3 and matches(r, c.chain)
-    )
+    return frozenset(r for r in change.add for c in world.credentials.values() if r.usage == 3 and matches(r, c.chain))
 
 
 def _told(change: OwnerChange) -> dict[str, object]:
     return {
-        "owner": change.target, "ttl": change.ttl, "expect": [str(r) for r in sorted(change.expect)],
-        "add": [str(r) for r in sorted(change.add)], "delete": [str(r) for r in sorted(change.delete)],
+        "owner": change.target,
+        "ttl": change.ttl,
+        "expect": [str(r) for r in sorted(change.expect)],
+        "add": [str(r) for r in sorted(change.add)],
+        "delete": [str(r) for r in sorted(change.delete)],
     }
 
 
@@ -175,9 +184,17 @@ async def _install(host: Host, world: World, seen: Sighting, step: Install) -> N
         store.note(f"after:{name}", "0")
     book = replace(world.book, install=replace(opened, latest=now), rounds=0, quiet=None)
     with store.transaction():
-        number = store.intend(name, "install", {"fingerprint": goal.fingerprint, "paths": [x.path for x in seen.live]}, now)
+        number = store.intend(
+            name, "install", {"fingerprint": goal.fingerprint, "paths": [x.path for x in seen.live]}, now
+        )
         store.save_book(name, book, world.book)
-        store.event(name, "install", f"{goal.fingerprint[:16]} is being installed: {step.why}", now.wall, fingerprint=goal.fingerprint)
+        store.event(
+            name,
+            "install",
+            f"{goal.fingerprint[:16]} is being installed: {step.why}",
+            now.wall,
+            fingerprint=goal.fingerprint,
+        )
     key, chain = host.vault.key(goal.spki), host.vault.chain(goal.fingerprint)
     for target in host.hands.targets[name]:
         try:
@@ -204,7 +221,9 @@ async def _reload(host: Host, world: World, step: ReloadStep) -> None:
         changed = replace(book, reloads={**book.reloads, target.label: Reload(identity, now, repeats)})
         with store.transaction():
             store.save_book(name, changed, book)
-            store.event(name, "reloaded", f"{target.label} is loaded" + (f" again: {step.why}" if step.again else ""), now.wall)
+            store.event(
+                name, "reloaded", f"{target.label} is loaded" + (f" again: {step.why}" if step.again else ""), now.wall
+            )
         book = changed
 
 
@@ -226,7 +245,10 @@ def _set_goal(host: Host, world: World, step: SetGoal) -> None:
     before = world.book
     if step.returning:
         after = goals.take_return(before, step.fingerprint, step.why)
-        kind, text = "returned", f"{before.goal[:16]} is taken back, {step.fingerprint[:16]} is wanted again: {step.why}"
+        kind, text = (
+            "returned",
+            f"{before.goal[:16]} is taken back, {step.fingerprint[:16]} is wanted again: {step.why}",
+        )
     else:
         after = goals.set_goal(before, step.fingerprint)
         kind, text = "goal", f"{step.fingerprint[:16]} is wanted: {step.why}"
@@ -247,5 +269,14 @@ def _activate(host: Host, world: World, seen: Sighting) -> None:
             f"{after.active[:16]} is proven on {len(seen.endpoints)} endpoints: {new} connections after the install "
             f"presented nothing else, {old} before it"
         )
-        store.event(name, "active", text, now.wall, fingerprint=after.active, previous=before.active,
-                    endpoints=[str(e.endpoint) for e in seen.endpoints], connections_before=old, connections_after=new)
+        store.event(
+            name,
+            "active",
+            text,
+            now.wall,
+            fingerprint=after.active,
+            previous=before.active,
+            endpoints=[str(e.endpoint) for e in seen.endpoints],
+            connections_before=old,
+            connections_after=new,
+        )

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 class Names(Protocol):
     """Name servers and the validating resolver."""
 
-    async def look(self, owners: Sequence[str], remembered: Mapping[str, Sequence[str]], *, timeout: float | None) -> DnsLook:
+    async def look(
+        self, owners: Sequence[str], remembered: Mapping[str, Sequence[str]], *, timeout: float | None
+    ) -> DnsLook:
         """Return what every authoritative server and the resolver say. Faults of servers never raise."""
         ...
 

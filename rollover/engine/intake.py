@@ -74,11 +74,18 @@ def _read(path: Path, *, secret: bool) -> bytes:
         with path.open("rb") as file:
             content = file.read(MAX_FILE + 1)
     except PermissionError as error:
-        raise PermissionsError(f"cannot read {path}: {error.strerror}", hint="run this as root, as the ACME client does") from error
+        raise PermissionsError(
+            f"cannot read {path}: {error.strerror}", hint="run this as root, as the ACME client does"
+        ) from error
     except OSError as error:
-        raise CertificateError(f"cannot read {path}: {error.strerror}", hint="give the files of the lineage, e.g. /etc/letsencrypt/live/NAME/fullchain.pem and privkey.pem") from error
+        raise CertificateError(
+            f"cannot read {path}: {error.strerror}",
+            hint="give the files of the lineage, e.g. /etc/letsencrypt/live/NAME/fullchain.pem and privkey.pem",
+        ) from error
     if len(content) > MAX_FILE:
-        raise CertificateError(f"{path} is larger than any certificate ({MAX_FILE} octets)", hint="give the certificate file")
+        raise CertificateError(
+            f"{path} is larger than any certificate ({MAX_FILE} octets)", hint="give the certificate file"
+        )
     return content
 
 
@@ -94,43 +101,68 @@ def _refuse_open(path: Path) -> None:
         )
 
 
-def stage(host: Host, material: Material, *, service: str | None = None) -> Staged:
-    """Check a certificate, store it, and put it into the inbox of the services that want it.
+def wanted_by(host: Host, material: Material, *, service: str | None) -> tuple[list[str], str]:
+    """Return the services that take a certificate, checked for each; else why nobody does.
 
-    Raises CertificateError when it cannot be served by a service that wants it: by name when
-    *service* is given, else by source. A certificate that nobody wants is no error.
+    *service*: for that one only. Raises CertificateError when it cannot be served by one that wants
+    it: by name, by source, or, where no source is set, by the names in it.
     """
-    from rollover.core.certificate import chain_pem, facts, key_pem, parse_chain, parse_key
+    from rollover.core.certificate import facts, parse_chain, parse_key
 
     chain = parse_chain(material.chain)
     known = facts(chain)
-    wanted = [host.config.services[host.service(service).name]] if service else list(_wanting(host, material.path, known.names))
+    wanted = (
+        [host.config.services[host.service(service).name]]
+        if service
+        else list(_wanting(host, material.path, known.names))
+    )
     if not wanted:
-        return Staged(known.fingerprint, reason=_why_nobody(host, known.names))
-    key = parse_key(material.key) if material.key is not None else None
-    if key is None:
-        if not host.vault.has_key(known.spki_sha256):
-            raise CertificateError(
-                f"no key given for {material.path}, and the vault has none for it",
-                hint="name the key file too: `rollover deploy FULLCHAIN KEY`",
-            )
-        key = parse_key(host.vault.key(known.spki_sha256))
+        return [], _why_nobody(host, known.names)
+    key = parse_key(_key_of(host, material, known.spki_sha256))
     for it in wanted:
         _check(host, it, chain, key, known.fingerprint)
+    return [it.name for it in wanted], ""
+
+
+def _key_of(host: Host, material: Material, spki: str) -> bytes:
+    """Return the key that was given, or that the vault has."""
+    if material.key is not None:
+        return material.key
+    if not host.vault.has_key(spki):
+        raise CertificateError(
+            f"no key given for {material.path}, and the vault has none for it",
+            hint="name the key file too: `rollover deploy FULLCHAIN KEY`",
+        )
+    return host.vault.key(spki)
+
+
+def stage(host: Host, material: Material, *, service: str | None = None) -> Staged:
+    """Check a certificate, store it, and put it into the inbox of the services that want it.
+
+    A certificate that nobody wants is no error. Raises as wanted_by(), and StateError.
+    """
+    from rollover.core.certificate import chain_pem, key_pem, parse_chain, parse_key
+
+    chain = parse_chain(material.chain)
+    fingerprint, spki = chain.fingerprint, chain.spki_sha256
+    wanted, reason = wanted_by(host, material, service=service)
+    if not wanted:
+        return Staged(fingerprint, reason=reason)
     now = host.clock.now().wall
-    host.vault.put(fingerprint=known.fingerprint, spki=known.spki_sha256, chain=chain_pem(chain), key=key_pem(key))
+    key = key_pem(parse_key(_key_of(host, material, spki)))
+    host.vault.put(fingerprint=fingerprint, spki=spki, chain=chain_pem(chain), key=key)
     fresh, old = [], []
     with host.store.transaction():
-        host.store.add_credential(known.fingerprint, known.spki_sha256, now)
-        for it in wanted:
-            if host.store.knows(it.name, known.fingerprint):
-                old.append(it.name)
+        host.store.add_credential(fingerprint, spki, now)
+        for name in wanted:
+            if host.store.knows(name, fingerprint):
+                old.append(name)
                 continue
-            host.store.put_in_inbox(it.name, known.fingerprint, now)
-            host.store.wake(it.name)
-            host.store.reject(it.name, "", "")
-            fresh.append(it.name)
-    return Staged(known.fingerprint, tuple(fresh), tuple(old))
+            host.store.put_in_inbox(name, fingerprint, now)
+            host.store.wake(name)
+            host.store.reject(name, "", "")
+            fresh.append(name)
+    return Staged(fingerprint, tuple(fresh), tuple(old))
 
 
 def _check(host: Host, it: ServiceConfig, chain: Chain, key: PrivateKey, fingerprint: str) -> None:
@@ -143,7 +175,8 @@ def _check(host: Host, it: ServiceConfig, chain: Chain, key: PrivateKey, fingerp
     for other in host.store.with_keys([chain.spki_sha256]):
         if book.standing(other).state is State.REVOKED:
             raise CertificateError(
-                f"the key of certificate {fingerprint[:16]} was revoked", hint="order a certificate with a new key and deploy that"
+                f"the key of certificate {fingerprint[:16]} was revoked",
+                hint="order a certificate with a new key and deploy that",
             )
     roots = _roots(it)
     if roots is None:
@@ -161,7 +194,7 @@ def _check(host: Host, it: ServiceConfig, chain: Chain, key: PrivateKey, fingerp
             return  # what is served is not trusted either
     raise CertificateError(
         f"this host does not trust certificate {fingerprint[:16]}: {reason}",
-        hint=f"a test or staging certificate? For a private CA set `trust` of services.{it.name} to its file, or to \"none\"",
+        hint=f'a test or staging certificate? For a private CA set `trust` of services.{it.name} to its file, or to "none"',
     )
 
 
@@ -175,7 +208,9 @@ def _roots(it: ServiceConfig) -> list[bytes] | None:
     except OSError as error:
         if it.trust == "auto":
             return None  # a host without a store trusts nobody: nothing to compare
-        raise PermissionsError(f"cannot read the CA certificates {path}: {error.strerror}", hint=f"check `trust` of services.{it.name}") from error
+        raise PermissionsError(
+            f"cannot read the CA certificates {path}: {error.strerror}", hint=f"check `trust` of services.{it.name}"
+        ) from error
     return pem_certificates(pem)
 
 
@@ -269,7 +304,10 @@ def _files_of(source: tuple[Path, ...]) -> tuple[Path, Path | None] | None:
     if not source:
         return None
     if len(source) == 1 and source[0].is_dir():
-        for chain, key in (("fullchain.pem", "privkey.pem"), ("fullchain.cer", f"{source[0].name.removesuffix('_ecc')}.key")):
+        for chain, key in (
+            ("fullchain.pem", "privkey.pem"),
+            ("fullchain.cer", f"{source[0].name.removesuffix('_ecc')}.key"),
+        ):
             if (source[0] / chain).exists():
                 return source[0] / chain, source[0] / key
         return None

@@ -37,7 +37,14 @@ class Looker:
         """Return what is remembered of the service."""
         return self.host.store.book(self.service.name)
 
-    def world(self, *, seen: Sighting | None = None, failed: Iterable[str] = (), book: Book | None = None, all_credentials: bool = False) -> World:
+    def world(
+        self,
+        *,
+        seen: Sighting | None = None,
+        failed: Iterable[str] = (),
+        book: Book | None = None,
+        all_credentials: bool = False,
+    ) -> World:
         """Return all that a decision may look at; with *seen*, also what it shows of other credentials."""
         store = self.host.store
         book = self.book() if book is None else book
@@ -129,7 +136,11 @@ class Looker:
             except RolloverError as error:
                 addresses, why = [], error.message
             if not addresses:
-                unresolved.append(EndpointSighting(Endpoint(name, "?", self.service.ports[0]), Outcome.UNREACHABLE, detail=why, connections=0))
+                unresolved.append(
+                    EndpointSighting(
+                        Endpoint(name, "?", self.service.ports[0]), Outcome.UNREACHABLE, detail=why, connections=0
+                    )
+                )
             for address in addresses:
                 for port in self.service.ports:
                     algorithm = self._algorithm(name, port)

@@ -38,7 +38,9 @@ async def rollback(
         looker = Looker(host, name)
         world = looker.world(all_credentials=True)
         if not world.book.adopted:
-            raise UsageError(f"service {name} was never adopted", hint=f"there is nothing to roll back; `rollover adopt {name}`")
+            raise UsageError(
+                f"service {name} was never adopted", hint=f"there is nothing to roll back; `rollover adopt {name}`"
+            )
         now = host.clock.now()
         book, said = goals.rollback(world, now, to=to, hurry=hurry)
         after = replace(world, book=book)
@@ -62,7 +64,9 @@ async def rollback(
         with host.store.transaction():
             host.store.save_book(name, book, world.book)
             if book != world.book:
-                host.store.event(name, "rollback", said + (" without waiting" if hurry else ""), now.wall, fingerprint=book.goal)
+                host.store.event(
+                    name, "rollback", said + (" without waiting" if hurry else ""), now.wall, fingerprint=book.goal
+                )
         return await run_locked(host, name, Patience(linger=15.0))
 
 
@@ -94,13 +98,21 @@ async def resume(host: Host, name: str) -> RunOutcome:
         seen = await looker.look()
         book = looker.book()
         empty = frozenset(
-            o.owner for o in seen.owners if o.primary is not None and o.primary.rrset is not None and not o.primary.rrset
+            o.owner
+            for o in seen.owners
+            if o.primary is not None and o.primary.rrset is not None and not o.primary.rrset
         )
         reached = bool(seen.endpoints) and all(e.outcome is Outcome.PRESENTED for e in seen.endpoints)
         after = goals.resume(book, empty if reached else frozenset())
         with host.store.transaction():
             host.store.save_book(name, after, book)
-            host.store.event(name, "resumed", "a person let it go on" + (f"; {', '.join(sorted(after.refill))} may be filled again" if after.refill else ""), host.clock.now().wall)
+            host.store.event(
+                name,
+                "resumed",
+                "a person let it go on"
+                + (f"; {', '.join(sorted(after.refill))} may be filled again" if after.refill else ""),
+                host.clock.now().wall,
+            )
             host.store.wake(name)
         return await run_locked(host, name)
 
@@ -128,11 +140,20 @@ async def release(host: Host, name: str, *, withdraw: bool, say: Say) -> None:
             host.store.save_book(name, replace(looker.book(), releasing=False), looker.book())
             raise
         with host.store.transaction():
-            host.store.event(name, "released", "the mail server has its previous parameters again", host.clock.now().wall)
+            host.store.event(
+                name, "released", "the mail server has its previous parameters again", host.clock.now().wall
+            )
             for owner in seen.owners:
                 host.store.unmanage(owner.target, host.store.managed([owner.target])[owner.target])
             host.store.forget_service(name)
-    say(f"{name} is released. " + ("DANE is off for it." if withdraw else "Its records stay: renew with the same key, or change them by hand first."))
+    say(
+        f"{name} is released. "
+        + (
+            "DANE is off for it."
+            if withdraw
+            else "Its records stay: renew with the same key, or change them by hand first."
+        )
+    )
 
 
 async def _withdraw(host: Host, name: str, say: Say) -> None:
@@ -149,7 +170,9 @@ async def _withdraw(host: Host, name: str, say: Say) -> None:
             zones = {c.zone: [x for x in changes if x.zone == c.zone] for c in changes}
             for zone, its in zones.items():
                 try:
-                    await perform(host, world, seen, Update(zone, tuple(its), "the service is released", Phase.WITHDRAWING))
+                    await perform(
+                        host, world, seen, Update(zone, tuple(its), "the service is released", Phase.WITHDRAWING)
+                    )
                 except Failed as failure:
                     raise failure.cause or failure from failure
             if not changes:
@@ -157,7 +180,9 @@ async def _withdraw(host: Host, name: str, say: Say) -> None:
                 if left == 0.0:
                     say("no resolver can hold the records any more")
                     return
-                say(f"waiting until no resolver can hold the records: {'for every server' if left is None else f'{round(left)} s'}")
+                say(
+                    f"waiting until no resolver can hold the records: {'for every server' if left is None else f'{round(left)} s'}"
+                )
         await host.clock.sleep(min(max(left or 1.0, 1.0), 5.0) if not changes else 0.5)
 
 
@@ -174,9 +199,11 @@ def _removal(world: World, owner: OwnerSighting) -> OwnerChange | None:
     if not all(valid(rest, c) for c in (*used, *world.others.get(owner.owner, ()))):
         raise ServerError(
             f"without our records {owner.target} would have {', '.join(map(str, sorted(rest)))}, which what is served does not match",
-            hint=f"remove those first: `rollover adopt {world.service.name} --remove \"RDATA\"`, or another service needs ours",
+            hint=f'remove those first: `rollover adopt {world.service.name} --remove "RDATA"`, or another service needs ours',
         )
-    return OwnerChange(owner.owner, owner.target, owner.zone, primary.rrset, bool(primary.wildcard), EMPTY, ours, primary.own_ttl)
+    return OwnerChange(
+        owner.owner, owner.target, owner.zone, primary.rrset, bool(primary.wildcard), EMPTY, ours, primary.own_ttl
+    )
 
 
 def _nobody_holds(world: World, seen: Sighting) -> float | None:
@@ -199,7 +226,9 @@ def _refuse_unmatched(host: Host, name: str, seen: Sighting, looker: Looker) -> 
             continue
         chain = parse_chain(target.postfix.chain_of(before))
         for owner in seen.owners:
-            now_valid = owner.primary is not None and owner.primary.rrset is not None and valid(owner.primary.rrset, chain)
+            now_valid = (
+                owner.primary is not None and owner.primary.rrset is not None and valid(owner.primary.rrset, chain)
+            )
             left = wait_left(world.ledger(owner.owner), chain, world.service.patience, seen.time)
             if not now_valid or left != 0.0:
                 raise ServerError(

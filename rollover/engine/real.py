@@ -42,8 +42,12 @@ class DnsHands:
     def _resolver(self, settings: DnsSettings) -> Resolver:
         return Resolver.of(settings, self._clock)
 
-    async def look(self, owners: Sequence[str], remembered: Mapping[str, Sequence[str]], *, timeout: float | None) -> DnsLook:
-        settings = self.settings if timeout is None else replace(self.settings, timeout=min(timeout, self.settings.timeout))
+    async def look(
+        self, owners: Sequence[str], remembered: Mapping[str, Sequence[str]], *, timeout: float | None
+    ) -> DnsLook:
+        settings = (
+            self.settings if timeout is None else replace(self.settings, timeout=min(timeout, self.settings.timeout))
+        )
         return await look(owners, settings, self._resolver(settings), self._clock, remembered=remembered)
 
     async def addresses(self, host: str) -> list[str]:
@@ -81,7 +85,9 @@ def dns_settings(config: Config) -> DnsSettings:
         propagation_warn=dns.propagation_warn,
         timeout=dns.timeout,
         zones=tuple(
-            ZoneSettings(z.name, str(z.primary) if z.primary else None, load_tsig_key(z.tsig_key) if z.tsig_key else None)
+            ZoneSettings(
+                z.name, str(z.primary) if z.primary else None, load_tsig_key(z.tsig_key) if z.tsig_key else None
+            )
             for z in dns.zones
         ),
     )
@@ -106,9 +112,13 @@ def targets_of(it: ServiceConfig, config: Config) -> tuple[Target, ...]:
         else:
             targets.append(
                 CommandTarget(
-                    cert_file=str(install.cert_file or ""), key_file=str(install.key_file or ""),
-                    chain_file=str(install.chain_file or ""), owner=install.owner or "", group=install.group or "",
-                    mode=install.mode, reload=install.reload,
+                    cert_file=str(install.cert_file or ""),
+                    key_file=str(install.key_file or ""),
+                    chain_file=str(install.chain_file or ""),
+                    owner=install.owner or "",
+                    group=install.group or "",
+                    mode=install.mode,
+                    reload=install.reload,
                 )
             )
     return tuple(targets)
@@ -116,6 +126,11 @@ def targets_of(it: ServiceConfig, config: Config) -> tuple[Target, ...]:
 
 def _change(it: OwnerChange) -> Change:
     return Change(
-        owner_target=it.target, zone=it.zone, expect=it.expect, expect_wildcard=it.wildcard,
-        add=it.add, delete=it.delete, ttl=it.ttl,
+        owner_target=it.target,
+        zone=it.zone,
+        expect=it.expect,
+        expect_wildcard=it.wildcard,
+        add=it.add,
+        delete=it.delete,
+        ttl=it.ttl,
     )

@@ -115,7 +115,13 @@ def take_inbox(looker: Looker) -> None:
             store.save_book(name, book, before)
             store.take_from_inbox(name, fingerprint)
             if book is not before:
-                store.event(name, "deployed", f"certificate {fingerprint[:16]} was handed over: {said}", now.wall, fingerprint=fingerprint)
+                store.event(
+                    name,
+                    "deployed",
+                    f"certificate {fingerprint[:16]} was handed over: {said}",
+                    now.wall,
+                    fingerprint=fingerprint,
+                )
 
 
 def _enter(looker: Looker, seen: Sighting, failed: set[str], *, proving: bool) -> World:
@@ -146,8 +152,14 @@ def _tell_states(host: Host, name: str, before: Book, after: Book, seen: Sightin
     for fingerprint, standing in after.standings.items():
         old = before.standing(fingerprint).state
         if standing.state is not old:
-            host.store.event(name, "state", f"certificate {fingerprint[:16]} is {standing.state} (was {old})", seen.time.wall,
-                             fingerprint=fingerprint, state=standing.state.value)
+            host.store.event(
+                name,
+                "state",
+                f"certificate {fingerprint[:16]} is {standing.state} (was {old})",
+                seen.time.wall,
+                fingerprint=fingerprint,
+                state=standing.state.value,
+            )
 
 
 def _finish(looker: Looker, world: World, seen: Sighting, step: Rest, met: list[Problem]) -> Outcome:
@@ -176,7 +188,10 @@ def _due(told: Report, step: Rest, check_every: float) -> datetime | None:
 
 def _ignored(looker: Looker) -> list[Problem]:
     servers = looker.dns.ignored if looker.dns is not None else ()
-    return [problem("server-ignored", f"{server} is left out by the configuration", service=looker.service.name) for server in servers]
+    return [
+        problem("server-ignored", f"{server} is left out by the configuration", service=looker.service.name)
+        for server in servers
+    ]
 
 
 def _source(looker: Looker) -> list[Problem]:
@@ -191,7 +206,13 @@ def _tell_changes(host: Host, before: Report | None, told: Report) -> None:
     new = {(d.problem.code, d.problem.level) for d in told.problems}
     for d in told.problems:
         if (d.problem.code, d.problem.level) not in old and d.problem.level is not Level.OK:
-            host.store.event(told.name, "problem", f"{d.problem.level} {d.problem.code}: {d.problem.message}", told.seen, hint=d.problem.hint)
+            host.store.event(
+                told.name,
+                "problem",
+                f"{d.problem.level} {d.problem.code}: {d.problem.message}",
+                told.seen,
+                hint=d.problem.hint,
+            )
     for code in sorted({c for c, level in old if level is not Level.OK} - {c for c, _ in new}):
         host.store.event(told.name, "recovered", f"{code} is over", told.seen)
     if before is not None and before.phase is not told.phase:

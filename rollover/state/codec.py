@@ -48,7 +48,12 @@ def ledger_out(it: Ledger) -> str:
     return json.dumps(
         {
             "entries": [
-                {"rrset": rrset_out(e.rrset), "ttl": e.ttl, "gone": instant_out(e.gone), "intended": instant_out(e.intended)}
+                {
+                    "rrset": rrset_out(e.rrset),
+                    "ttl": e.ttl,
+                    "gone": instant_out(e.gone),
+                    "intended": instant_out(e.intended),
+                }
                 for e in it.entries
             ],
             "inception": it.inception.isoformat() if it.inception else None,
@@ -64,7 +69,10 @@ def ledger_in(owner: str, text: str) -> Ledger:
     it = json.loads(text)
     return Ledger(
         owner,
-        tuple(Entry(rrset_in(e["rrset"]), e["ttl"], instant_in(e["gone"]), instant_in(e["intended"])) for e in it["entries"]),
+        tuple(
+            Entry(rrset_in(e["rrset"]), e["ttl"], instant_in(e["gone"]), instant_in(e["intended"]))
+            for e in it["entries"]
+        ),
         parse_stamp(it["inception"]) if it["inception"] else None,
         tuple(parse_stamp(i) for i in it["inceptions"]),
         rrset_in(it["ours"]),
@@ -98,13 +106,24 @@ def book_out(it: Book) -> str:
     """Return a book without its standings (they are rows of their own) as one JSON object."""
     return json.dumps(
         {
-            "adopted": it.adopted, "goal": it.goal, "active": it.active, "queued": it.queued,
-            "rollback": it.rollback, "hurry": it.hurry, "returning": it.returning, "return_spent": it.return_spent,
+            "adopted": it.adopted,
+            "goal": it.goal,
+            "active": it.active,
+            "queued": it.queued,
+            "rollback": it.rollback,
+            "hurry": it.hurry,
+            "returning": it.returning,
+            "return_spent": it.return_spent,
             "install": _install_out(it.install) if it.install else None,
             "reloads": {p: [r.identity, instant_out(r.at), r.repeats] for p, r in it.reloads.items()},
-            "rounds": it.rounds, "activated": instant_out(it.activated), "quiet": instant_out(it.quiet),
-            "dane_on": sorted(it.dane_on), "refill": sorted(it.refill),
-            "pause": [instant_out(it.pause.since), it.pause.until.isoformat() if it.pause.until else None] if it.pause else None,
+            "rounds": it.rounds,
+            "activated": instant_out(it.activated),
+            "quiet": instant_out(it.quiet),
+            "dane_on": sorted(it.dane_on),
+            "refill": sorted(it.refill),
+            "pause": [instant_out(it.pause.since), it.pause.until.isoformat() if it.pause.until else None]
+            if it.pause
+            else None,
             "releasing": it.releasing,
         }
     )
@@ -115,12 +134,21 @@ def book_in(text: str, standings: Mapping[str, Standing]) -> Book:
     it = json.loads(text)
     pause = it["pause"]
     return Book(
-        adopted=it["adopted"], goal=it["goal"], active=it["active"], queued=it["queued"],
-        rollback=it["rollback"], hurry=it["hurry"], returning=it["returning"], return_spent=it["return_spent"],
+        adopted=it["adopted"],
+        goal=it["goal"],
+        active=it["active"],
+        queued=it["queued"],
+        rollback=it["rollback"],
+        hurry=it["hurry"],
+        returning=it["returning"],
+        return_spent=it["return_spent"],
         install=_install_in(it["install"]) if it["install"] else None,
         reloads={p: Reload(r[0], surely(r[1]), r[2]) for p, r in it["reloads"].items()},
-        rounds=it["rounds"], activated=instant_in(it["activated"]), quiet=instant_in(it["quiet"]),
-        dane_on=frozenset(it["dane_on"]), refill=frozenset(it["refill"]),
+        rounds=it["rounds"],
+        activated=instant_in(it["activated"]),
+        quiet=instant_in(it["quiet"]),
+        dane_on=frozenset(it["dane_on"]),
+        refill=frozenset(it["refill"]),
         pause=Pause(surely(pause[0]), parse_stamp(pause[1]) if pause[1] else None) if pause else None,
         releasing=it["releasing"],
         standings=standings,

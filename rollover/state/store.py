@@ -69,7 +69,9 @@ class Store:
                 if made:
                     path.chmod(0o600)
             elif path.exists():
-                connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+                connection = sqlite3.connect(
+                    f"file:{path}?mode=ro", uri=True, timeout=BUSY_SECONDS, isolation_level=None
+                )
             else:
                 connection = sqlite3.connect(":memory:", isolation_level=None)
             store = cls(connection, path)
@@ -149,7 +151,8 @@ class Store:
         with self.transaction():
             self._rows(
                 "INSERT INTO service (name, book) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET book = excluded.book",
-                service, codec.book_out(book),
+                service,
+                codec.book_out(book),
             )
             known: Mapping[str, Standing] = before.standings if before is not None else {}
             for fingerprint, it in book.standings.items():
@@ -158,7 +161,12 @@ class Store:
                         "INSERT INTO standing (service, fingerprint, state, previous, blocked, since) VALUES (?, ?, ?, ?, ?, ?)"
                         " ON CONFLICT (service, fingerprint) DO UPDATE SET state = excluded.state,"
                         " previous = excluded.previous, blocked = excluded.blocked, since = excluded.since",
-                        service, fingerprint, it.state.value, it.previous, it.blocked, codec.since_out(it.since),
+                        service,
+                        fingerprint,
+                        it.state.value,
+                        it.previous,
+                        it.blocked,
+                        codec.since_out(it.since),
                     )
 
     def forget_standing(self, service: str, fingerprint: str) -> None:
@@ -168,7 +176,12 @@ class Store:
     def forget_service(self, service: str) -> None:
         """Drop the book of a released service; its history and credentials stay."""
         with self.transaction():
-            for table, column in (("service", "name"), ("standing", "service"), ("inbox", "service"), ("rejected", "service")):
+            for table, column in (
+                ("service", "name"),
+                ("standing", "service"),
+                ("inbox", "service"),
+                ("rejected", "service"),
+            ):
                 self._rows(f"DELETE FROM {table} WHERE {column} = ?", service)  # noqa: S608  (constants)
 
     def report(self, service: str) -> dict[str, Any] | None:
@@ -180,7 +193,9 @@ class Store:
         """Store the report of a look, and not before when the next one is needed."""
         self._do(
             "UPDATE service SET report = ?, due = ? WHERE name = ?",
-            json.dumps(report), due.isoformat() if due else None, service,
+            json.dumps(report),
+            due.isoformat() if due else None,
+            service,
         )
 
     def due(self, service: str) -> datetime | None:
@@ -205,7 +220,12 @@ class Store:
 
     def add_credential(self, fingerprint: str, spki: str, at: datetime) -> None:
         """Note that the vault holds a credential; again is no error."""
-        self._do("INSERT OR IGNORE INTO credential (fingerprint, spki, staged) VALUES (?, ?, ?)", fingerprint, spki, at.isoformat())
+        self._do(
+            "INSERT OR IGNORE INTO credential (fingerprint, spki, staged) VALUES (?, ?, ?)",
+            fingerprint,
+            spki,
+            at.isoformat(),
+        )
 
     def fingerprints(self) -> list[str]:
         """Return every credential that the vault was given, oldest first."""
@@ -217,7 +237,12 @@ class Store:
 
     def put_in_inbox(self, service: str, fingerprint: str, at: datetime) -> None:
         """Hand a staged credential to the next run that holds the lock; needs no lock itself."""
-        self._do("INSERT OR IGNORE INTO inbox (service, fingerprint, at) VALUES (?, ?, ?)", service, fingerprint, at.isoformat())
+        self._do(
+            "INSERT OR IGNORE INTO inbox (service, fingerprint, at) VALUES (?, ?, ?)",
+            service,
+            fingerprint,
+            at.isoformat(),
+        )
 
     def inbox(self, service: str) -> list[str]:
         """Return what waits in the inbox, in the order in which it came."""
@@ -267,7 +292,8 @@ class Store:
             for it in ledgers:
                 self._rows(
                     "INSERT INTO ledger (owner, entries) VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET entries = excluded.entries",
-                    it.owner, codec.ledger_out(it),
+                    it.owner,
+                    codec.ledger_out(it),
                 )
 
     def aliases(self) -> dict[str, str]:
@@ -280,14 +306,16 @@ class Store:
             for owner, target in targets.items():
                 self._rows(
                     "INSERT INTO alias (owner, target) VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET target = excluded.target",
-                    owner, target,
+                    owner,
+                    target,
                 )
 
     def managed(self, targets: Iterable[str]) -> dict[str, RRset]:
         """Return, by target, the records that this store added or adopted."""
         return {
             target: frozenset(
-                Tlsa.from_wire(bytes.fromhex(r[0])) for r in self._rows("SELECT rdata FROM managed WHERE target = ?", target)
+                Tlsa.from_wire(bytes.fromhex(r[0]))
+                for r in self._rows("SELECT rdata FROM managed WHERE target = ?", target)
             )
             or EMPTY
             for target in targets
@@ -297,7 +325,9 @@ class Store:
         """Note records as ours; noted with the intent, before they exist."""
         with self.transaction():
             for record in records:
-                self._rows("INSERT OR IGNORE INTO managed (target, rdata) VALUES (?, ?)", target, record.to_wire().hex())
+                self._rows(
+                    "INSERT OR IGNORE INTO managed (target, rdata) VALUES (?, ?)", target, record.to_wire().hex()
+                )
 
     def unmanage(self, target: str, records: RRset) -> None:
         """Forget that records are ours (release)."""
@@ -332,7 +362,10 @@ class Store:
         with self.transaction():
             self._rows(
                 "INSERT INTO intent (service, kind, detail, at) VALUES (?, ?, ?, ?)",
-                service, kind, json.dumps(detail), json.dumps(codec.instant_out(at)),
+                service,
+                kind,
+                json.dumps(detail),
+                json.dumps(codec.instant_out(at)),
             )
             return int(self._rows("SELECT last_insert_rowid()")[0][0])
 
@@ -353,7 +386,11 @@ class Store:
         """Write one line of history."""
         self._do(
             "INSERT INTO event (time, service, kind, text, detail) VALUES (?, ?, ?, ?, ?)",
-            at.isoformat(), service, kind, text, json.dumps(detail),
+            at.isoformat(),
+            service,
+            kind,
+            text,
+            json.dumps(detail),
         )
 
     def event_once(self, service: str, kind: str, text: str, at: datetime, **detail: object) -> None:
@@ -366,14 +403,19 @@ class Store:
         """Return the history of *service*, oldest first; only the *last* ones when given."""
         rows = self._rows(
             "SELECT time, service, kind, text, detail FROM event WHERE service = ? ORDER BY id DESC LIMIT ?",
-            service, -1 if last is None else last,
+            service,
+            -1 if last is None else last,
         )
         return [Event(parse_stamp(t), s, k, x, json.loads(d)) for t, s, k, x, d in reversed(rows)]
 
     def note(self, key: str, value: str | None = None) -> str | None:
         """Return a small fact under *key*; store *value* when given."""
         if value is not None:
-            self._do("INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key, value)
+            self._do(
+                "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                key,
+                value,
+            )
             return value
         rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
         return rows[0][0] if rows else None

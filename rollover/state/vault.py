@@ -43,7 +43,9 @@ class Vault:
         if key is not None:
             _write(self._keys / f"{spki}.pem", key)
         elif not self.has_key(spki):
-            raise StateError(f"no key for {spki[:16]} in the vault", hint="give the key file too: `rollover deploy FULLCHAIN KEY`")
+            raise StateError(
+                f"no key for {spki[:16]} in the vault", hint="give the key file too: `rollover deploy FULLCHAIN KEY`"
+            )
         _write(self._chains / f"{fingerprint}.pem", chain)
 
     def has_key(self, spki: str) -> bool:
@@ -77,11 +79,18 @@ def make_private(directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = directory.lstat()
     except OSError as error:
-        raise StateError(f"cannot make {directory}: {error.strerror}", hint="check `state` in the configuration, rights and free space") from error
+        raise StateError(
+            f"cannot make {directory}: {error.strerror}",
+            hint="check `state` in the configuration, rights and free space",
+        ) from error
     if found.st_uid not in (os.geteuid(), 0):
-        raise PermissionsError(f"{directory} belongs to user {found.st_uid}", hint=f"chown root: {directory}, or run this as its owner")
+        raise PermissionsError(
+            f"{directory} belongs to user {found.st_uid}", hint=f"chown root: {directory}, or run this as its owner"
+        )
     if found.st_mode & 0o077:
-        raise PermissionsError(f"{directory} is open to others (mode {found.st_mode & 0o777:04o})", hint=f"chmod 0700 {directory}")
+        raise PermissionsError(
+            f"{directory} is open to others (mode {found.st_mode & 0o777:04o})", hint=f"chmod 0700 {directory}"
+        )
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -101,7 +110,10 @@ def _write(path: Path, content: bytes) -> None:
             raise
         _sync_directory(path.parent)
     except OSError as error:
-        raise StateError(f"cannot write {path}: {error.strerror}", hint=f"make room, or check the rights of {path.parent}; nothing was lost") from error
+        raise StateError(
+            f"cannot write {path}: {error.strerror}",
+            hint=f"make room, or check the rights of {path.parent}; nothing was lost",
+        ) from error
 
 
 def _sync_directory(directory: Path) -> None:
