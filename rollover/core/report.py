@@ -112,7 +112,7 @@ def report(view: View, step: Step, extra: Sequence[Problem] = (), before: Report
         hosts=world.service.hosts,
         level=worst(d.problem.level for d in dated),
         phase=_phase(step),
-        summary=_summary(world, step, not_before),
+        summary=_summary(world, step),
         seen=now,
         action=action,
         not_before=not_before,
@@ -195,7 +195,7 @@ def _next(step: Step, now: datetime, check_every: float) -> tuple[str, datetime 
     return step.action, now + timedelta(seconds=step.seconds) if step.seconds is not None else None
 
 
-def _summary(world: World, step: Step, not_before: datetime | None) -> str:
+def _summary(world: World, step: Step) -> str:
     book = world.book
     active = world.credentials.get(book.active)
     if active is None:

@@ -62,7 +62,7 @@ async def adopt(
     async with locked(host.lock_file, host.clock, patience=60.0):
         looker = Looker(host, name)
         book = looker.book()
-        served = _stage_served(host, looker, book) if not book.adopted else None
+        served = _stage_served(host, looker) if not book.adopted else None
         seen = await looker.look()
         chain = served.parsed if served is not None else _active_chain(looker, book)
         _refuse_unproven(seen, chain)
@@ -80,7 +80,7 @@ async def adopt(
         return await run_locked(host, name, Patience(linger=15.0))
 
 
-def _stage_served(host: Host, looker: Looker, book: Book) -> Served:
+def _stage_served(host: Host, looker: Looker) -> Served:
     """Return what is served today. Raises ConfigError when it cannot be told."""
     target = host.hands.targets[looker.service.name][0]
     if isinstance(target, PostfixTarget):
