@@ -41,14 +41,14 @@ class CommandTarget:
         reload: Sequence[str] = (),
         timeout: float = 60.0,
     ) -> None:
-        if (cert_file is None) != (key_file is None) or cert_file is chain_file is None:
+        self.cert_file = str(cert_file or "")
+        self.key_file = str(key_file or "")
+        self.chain_file = str(chain_file or "")
+        if bool(self.cert_file) != bool(self.key_file) or not self._paths():
             raise MailConfigError(
                 "an install of kind command needs cert_file and key_file, or chain_file",
                 hint="chain_file is one file with the key, then the chain",
             )
-        self.cert_file = str(cert_file or "")
-        self.key_file = str(key_file or "")
-        self.chain_file = str(chain_file or "")
         self._owner = owner or ""
         self._group = group or ""
         self._mode = mode
