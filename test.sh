@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
 umask 022
-unset PYTHONPATH PYTHONHOME VIRTUAL_ENV
+unset PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTEST_ADDOPTS
 export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin" PIP_DISABLE_PIP_VERSION_CHECK=1
 
 PACKAGES=(
@@ -28,12 +28,18 @@ fail() { # MESSAGE HINT CODE
     exit "$3"
 }
 
-scratch=$(mktemp -d)
+scratch=$(mktemp -d /tmp/rt.XXXXXX) # short: servers put sockets below it, whose paths end at 107 octets
 policy=/usr/sbin/policy-rc.d
 policy_is_ours=
+restore_policy() {
+    if [ -z "$policy_is_ours" ]; then return; fi
+    rm -f "$policy"
+    if [ -e "$scratch/policy-rc.d" ]; then cp -a "$scratch/policy-rc.d" "$policy"; fi
+    policy_is_ours=
+}
 cleanup() {
     code=$?
-    if [ -n "$policy_is_ours" ]; then rm -f "$policy"; fi
+    restore_policy
     rm -rf "$scratch"
     printf '==> total time: %d min %02d s\n' $((SECONDS / 60)) $((SECONDS % 60))
     exit "$code"
@@ -87,11 +93,11 @@ else
     step "Debian packages: installing ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
     # No daemon is started, and Postfix gets no configuration: the tests bring their own.
-    if [ ! -e "$policy" ]; then
-        policy_is_ours=yes
-        printf '#!/bin/sh\nexit 101\n' >"$policy"
-        chmod 755 "$policy"
-    fi
+    if [ -e "$policy" ]; then cp -a "$policy" "$scratch/policy-rc.d"; fi
+    policy_is_ours=yes
+    rm -f "$policy"
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
     echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
     apt-get update -q -q
     # --no-remove: rather no tests than a host without the mail server that it had.
@@ -99,10 +105,7 @@ else
         tail -n 20 "$scratch/apt.log" >&2
         fail "apt-get cannot install ${missing[*]}" "see above; another mail server has to be removed by hand first" 69
     }
-    if [ -n "$policy_is_ours" ]; then
-        rm -f "$policy"
-        policy_is_ours=
-    fi
+    restore_policy
 fi
 
 # --- Python
@@ -223,7 +226,7 @@ fi
 
 if [ ${#lab_paths[@]} -gt 0 ]; then
     step "tests on real servers, $JOBS labs at a time, each in its own namespace"
-    run_pytest env TMPDIR="$scratch" "$VENV/bin/python" -m pytest -q -p tests.no_skips \
+    run_pytest env TMPDIR="$scratch" "$VENV/bin/python" -m pytest -q -p tests.no_skips --basetemp="$scratch/l" \
         --tx "$JOBS*popen//python=tests/lab/python" --dist loadfile \
         "${options[@]}" "${lab_paths[@]}"
 elif [ -z "$selected" ]; then
