@@ -159,6 +159,10 @@ def propagate(view: View) -> Step | None:
             )
     if _is_return(view) and _ready(view) == 0.0:
         return None
+    refused = [code for o in view.seen.owners if (code := view.world.failed.get(f"update:{o.target}"))]
+    if refused:
+        phase = Phase.BLOCKED if "update-not-applied" in refused else Phase.PUBLISHING
+        return Rest(phase, "the primary did not take the update", action="publish")
     late: list[Laggard] = []
     for owner in view.seen.owners:
         primary = owner.primary
@@ -178,7 +182,7 @@ def wait(view: View) -> Step | None:
     if _loaded(view) or view.world.book.hurry == _goal(view).fingerprint:
         return None
     left = _ready(view)
-    if left == 0.0 and view.seen.clock_agrees:
+    if left == 0.0 and (view.seen.clock_agrees or _never_in_doubt(view)):
         return _resolver_holds(view)
     if left is None:
         return Rest(Phase.PROPAGATING, "some server may still serve an older RRset", soon=True, action="wait")
@@ -223,7 +227,8 @@ def verify(view: View) -> Step | None:
     goal, book = _goal(view), view.world.book
     if book.install is None and book.goal == book.active:
         return None
-    phase = Phase.ROLLING_BACK if _is_return(view) else Phase.VERIFYING
+    going_back = book.rollback or book.returning
+    phase = Phase.ROLLING_BACK if going_back else Phase.VERIFYING
     if failing := view.failing():
         return Rest(phase, "; ".join(failing), soon=True, action="verify")
     odd = [e for e in view.seen.endpoints if not (view.shows_only(e, goal) and view.accepted(e, goal))]
@@ -287,7 +292,9 @@ def _goal(view: View) -> Credential:
 
 
 def _is_return(view: View) -> bool:
-    return view.world.book.rollback or view.world.book.returning
+    """Tell whether the goal was served before: a return, a rollback, or what is active written again."""
+    book = view.world.book
+    return book.rollback or book.returning or book.goal == book.active
 
 
 def _may_serve(view: View, credential: Credential) -> bool:
@@ -311,6 +318,12 @@ def _ready(view: View) -> float | None:
             return None
         left = max(left, at_owner)
     return left
+
+
+def _never_in_doubt(view: View) -> bool:
+    """Tell whether no RRset in the ledgers is invalid for the goal: then there is nothing to measure."""
+    goal = _goal(view)
+    return all(e.valid_for(goal.chain) for o in view.seen.owners for e in view.world.ledger(o.owner).entries)
 
 
 def _loaded(view: View) -> bool:

@@ -161,7 +161,8 @@ class World:
 
     *credentials*: all that the vault holds, of every service, by fingerprint. *ledgers* by owner.
     *managed*: by target, the records that this store added or adopted. *others*: by owner, the
-    chains that other services there still need. *permitted*: actions that have not failed in this run.
+    chains that other services there still need. *failed*: what has failed in this run and is not tried
+    again in it, with the code of its problem.
     """
 
     service: Service
@@ -170,7 +171,7 @@ class World:
     ledgers: Mapping[str, Ledger]
     managed: Mapping[str, RRset]
     others: Mapping[str, tuple[Chain, ...]] = field(default_factory=dict)
-    failed: frozenset[str] = frozenset()
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def goal(self) -> Credential | None:

@@ -44,7 +44,9 @@ class Names(Protocol):
 class Endpoints(Protocol):
     """Mail servers, over the network."""
 
-    async def probe(self, endpoints: Sequence[Endpoint], *, connections: int) -> tuple[EndpointSighting, ...]:
+    async def probe(
+        self, endpoints: Sequence[Endpoint], *, connections: int, timeout: float | None
+    ) -> tuple[EndpointSighting, ...]:
         """Return what new full handshakes with each endpoint showed. Faults never raise."""
         ...
 

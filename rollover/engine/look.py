@@ -41,7 +41,7 @@ class Looker:
         self,
         *,
         seen: Sighting | None = None,
-        failed: Iterable[str] = (),
+        failed: Mapping[str, str] | None = None,
         book: Book | None = None,
         all_credentials: bool = False,
     ) -> World:
@@ -66,7 +66,7 @@ class Looker:
             ledgers=store.ledgers(owners),
             managed=store.managed(targets),
             others=self._others(owners, aliases),
-            failed=frozenset(failed),
+            failed=failed or {},
         )
 
     def credential(self, fingerprint: str) -> Credential | None:
@@ -107,7 +107,7 @@ class Looker:
         """Look at name servers, resolver, endpoints and live files, all at the same time."""
         host = self.host
         dns = asyncio.ensure_future(host.hands.names.look(self.service.owners, self._remembered(), timeout=timeout))
-        endpoints = await self._probe(CONNECTIONS_TO_VERIFY if proving else CONNECTIONS)
+        endpoints = await self._probe(CONNECTIONS_TO_VERIFY if proving else CONNECTIONS, timeout)
         self.dns = await dns
         live = tuple(target.live() for target in host.hands.targets[self.service.name])
         return Sighting(
@@ -119,9 +119,9 @@ class Looker:
             clock_problem=self.dns.clock_problem,
         )
 
-    async def _probe(self, connections: int) -> tuple[EndpointSighting, ...]:
+    async def _probe(self, connections: int, timeout: float | None) -> tuple[EndpointSighting, ...]:
         places, unresolved = await self._places()
-        return (*await self.host.hands.endpoints.probe(places, connections=connections), *unresolved)
+        return (*await self.host.hands.endpoints.probe(places, connections=connections, timeout=timeout), *unresolved)
 
     async def _places(self) -> tuple[list[Endpoint], list[EndpointSighting]]:
         """Return every endpoint of the service; a host without addresses is one that was not reached."""

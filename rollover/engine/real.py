@@ -20,7 +20,7 @@ from rollover.mail.postfix import Postfix
 from rollover.mail.probe import probe_all
 from rollover.mail.target import PostfixTarget, Target
 
-PROBE_TIMEOUT = 30.0  # postscreen and tarpits greet late
+PROBE_TIMEOUT = 15.0  # postscreen greets after six seconds
 
 
 def hands_of(config: Config, clock: Clock) -> Hands:
@@ -66,8 +66,10 @@ class DnsHands:
 class MailHands:
     """The real mail servers."""
 
-    async def probe(self, endpoints: Sequence[Endpoint], *, connections: int) -> tuple[EndpointSighting, ...]:
-        return await probe_all(endpoints, connections=connections, timeout=PROBE_TIMEOUT)
+    async def probe(
+        self, endpoints: Sequence[Endpoint], *, connections: int, timeout: float | None
+    ) -> tuple[EndpointSighting, ...]:
+        return await probe_all(endpoints, connections=connections, timeout=min(timeout or PROBE_TIMEOUT, PROBE_TIMEOUT))
 
 
 def dns_settings(config: Config) -> DnsSettings:

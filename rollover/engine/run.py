@@ -6,6 +6,7 @@ state; hours are left to the next tick.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -17,10 +18,10 @@ from rollover.core.model import Book, World
 from rollover.core.problems import Level, Problem, problem
 from rollover.core.report import Report, report
 from rollover.core.sighting import Sighting
-from rollover.core.steps import Phase, Rest, Step, Update
+from rollover.core.steps import Install, Phase, Rest, Step, Update
 from rollover.core.timing import elapsed_boot
 from rollover.core.troubles import LATE
-from rollover.core.view import View
+from rollover.core.view import GREETED, View
 from rollover.engine.alert import alert
 from rollover.engine.effects import Failed, perform
 from rollover.engine.host import Host
@@ -45,7 +46,7 @@ class Patience:
 
 
 TICK = Patience()
-HOOK = Patience(lock=0.3, linger=0.0, look=0.6)
+HOOK = Patience(lock=0.3, linger=0.0, look=0.8)
 
 
 @dataclass(slots=True)
@@ -55,6 +56,7 @@ class Outcome:
     report: Report
     step: Step
     problems: list[Problem] = field(default_factory=list)
+    failing: bool = False  # an open install fails, and cannot be judged yet
 
     @property
     def exit_code(self) -> int:
@@ -74,7 +76,7 @@ async def run(host: Host, name: str, patience: Patience = TICK) -> Outcome:
 async def run_locked(host: Host, name: str, patience: Patience = TICK) -> Outcome:
     """As run(), for a caller that holds the lock."""
     looker = Looker(host, name)
-    failed: set[str] = set()
+    failed: dict[str, str] = {}
     met: list[Problem] = []
     started = host.clock.now()
     proving = False
@@ -90,10 +92,15 @@ async def run_locked(host: Host, name: str, patience: Patience = TICK) -> Outcom
                     await host.clock.sleep(PAUSE)
                 continue
             return _finish(looker, world, seen, step, met)
+        if patience.linger == 0.0 and isinstance(step, Install) and not _all_greeted(seen):
+            rest = Rest(
+                Phase.INSTALLING, "not every endpoint answered at once: left to the next tick", action="install"
+            )
+            return _finish(looker, world, seen, rest, met)
         try:
             await perform(host, world, seen, step)
         except Failed as failure:
-            failed.update(failure.key)
+            failed.update(dict.fromkeys(failure.key, failure.problem.code))
             met.append(failure.problem)
         if patience.linger == 0.0 and isinstance(step, Update):
             # A hook returns as soon as the record is out; the ticks do the rest.
@@ -102,6 +109,11 @@ async def run_locked(host: Host, name: str, patience: Patience = TICK) -> Outcom
         proving = True
     stuck = Rest(Phase.BLOCKED, f"more than {MOST_STEPS} steps in one run")
     return _finish(looker, world, seen, stuck, met)
+
+
+def _all_greeted(seen: Sighting) -> bool:
+    """Tell whether the picture that an install keeps would be a true one."""
+    return all(e.outcome in GREETED for e in seen.endpoints)
 
 
 def take_inbox(looker: Looker) -> None:
@@ -124,7 +136,7 @@ def take_inbox(looker: Looker) -> None:
                 )
 
 
-def _enter(looker: Looker, seen: Sighting, failed: set[str], *, proving: bool) -> World:
+def _enter(looker: Looker, seen: Sighting, failed: Mapping[str, str], *, proving: bool) -> World:
     """Store what the sighting says and return the world with it."""
     host, name = looker.host, looker.service.name
     world = looker.world(seen=seen, failed=failed)
@@ -175,7 +187,8 @@ def _finish(looker: Looker, world: World, seen: Sighting, step: Rest, met: list[
             _tell_changes(host, before, told)
     publish_status(host)
     alert(host, told)
-    return Outcome(told, step, met)
+    failing = world.book.install is not None and not world.book.return_spent and bool(View(world, seen).failing())
+    return Outcome(told, step, met, failing)
 
 
 def _due(told: Report, step: Rest, check_every: float) -> datetime | None:

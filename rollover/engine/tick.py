@@ -6,9 +6,13 @@ from collections.abc import Sequence
 
 from rollover.core.errors import Busy
 from rollover.core.report import Report
+from rollover.core.timing import elapsed_boot
 from rollover.engine.host import Host
 from rollover.engine.intake import scan_sources
 from rollover.engine.run import TICK, run
+
+PAUSE = 0.5
+MARGIN = 5.0
 
 
 async def tick(host: Host, names: Sequence[str], *, asked: bool) -> tuple[int, list[Report]]:
@@ -28,6 +32,14 @@ async def tick(host: Host, names: Sequence[str], *, asked: bool) -> tuple[int, l
             continue
         try:
             outcome = await run(host, name, TICK)
+            started = host.clock.now()
+            # Mail is being deferred: it is not left to wait for the next tick. No lock is held between.
+            while (
+                outcome.failing
+                and elapsed_boot(started, host.clock.now()) < host.services[name].verify_timeout + MARGIN
+            ):
+                await host.clock.sleep(PAUSE)
+                outcome = await run(host, name, TICK)
         except Busy:
             codes.append(75)
             continue
