@@ -97,20 +97,31 @@ class _Look:
         self.keys: dict[str, asyncio.Task[ZoneKeys]] = {}
         self.heard: list[Heard] = []
         self.deadline = in_seconds(settings.timeout * _MUCH)
+        self.resolver_problem = ""  # it does not answer: it is not asked again in this look
         self.ignored: set[str] = set()
         self.errors: dict[str, RolloverError] = {}
 
     def discovery(self, zone: str) -> asyncio.Task[Discovery]:
         """Return what finds the public servers of *zone*; once for all owners."""
         if zone not in self.discoveries:
-            self.discoveries[zone] = asyncio.ensure_future(self.finder.public_servers(zone))
+            self.discoveries[zone] = asyncio.ensure_future(self._discover(zone))
         return self.discoveries[zone]
 
     def zone_keys(self, zone: str) -> asyncio.Task[ZoneKeys]:
         """Return what asks for the keys of *zone*; once for all owners."""
         if zone not in self.keys:
-            self.keys[zone] = asyncio.ensure_future(self.resolver.dnskeys(zone))
+            self.keys[zone] = asyncio.ensure_future(self._ask_for_keys(zone))
         return self.keys[zone]
+
+    async def _discover(self, zone: str) -> Discovery:
+        if self.resolver_problem:
+            return Discovery(zone, problems={f"name servers of {zone}": self.resolver_problem})
+        return await self.finder.public_servers(zone)
+
+    async def _ask_for_keys(self, zone: str) -> ZoneKeys:
+        if self.resolver_problem:
+            return ZoneKeys(None, problem=self.resolver_problem)
+        return await self.resolver.dnskeys(zone)
 
     async def follow(self, owner: str) -> OwnerSighting:
         """Look at *owner*, and at the target of its CNAME, and so on to the end."""
@@ -263,6 +274,8 @@ class _Hop:
         except (ResolverError, ValueError) as error:
             self.zone = self._zone_without_resolver()
             self.unknown[f"zone of {self.name}"] = str(error)
+            if isinstance(error, ResolverError) and not error.refused:
+                self.look.resolver_problem = str(error)
             if not self.zone:
                 return
         zone, name = to_name(self.zone), to_name(self.name)
@@ -290,7 +303,13 @@ class _Hop:
         return max(fitting, key=len, default="")
 
     def _remembered(self) -> list[Server]:
-        return [Server.parse(label) for label in self.look.remembered.get(self.zone, ())]
+        servers = []
+        for label in self.look.remembered.get(self.zone, ()):
+            try:
+                servers.append(Server.parse(label))
+            except ValueError as error:
+                self.unknown[label] = str(error)
+        return servers
 
     def _start(self, server: Server, zone: dns.name.Name, name: dns.name.Name) -> None:
         if server.place in self.tasks:

@@ -43,7 +43,7 @@ class ResolverError(ServerError):
 
     exit_code = EX_TEMPFAIL
     retryable = True
-    code = "resolver"
+    code = "resolver-failed"
 
     def __init__(
         self, *, resolver: str, name: str, kind: str, problem: str, retryable: bool = True, refused: bool = False

@@ -219,7 +219,7 @@ class Resolver:
             if answer.rcode in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
                 return answer
             error = self._error(to_text(name), dns.rdatatype.to_text(kind), answer.rcode_text, refused=True)
-        assert error is not None  # noqa: S101 (there is at least one server)
+        assert error is not None
         raise error
 
     def _error(

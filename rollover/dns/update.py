@@ -48,6 +48,7 @@ from rollover.dns.transport import Connection, in_seconds
 
 READ_BACK_FIRST = 0.05  # seconds until the second look; doubled each time
 READ_BACK_LONGEST = 1.0
+TTL_PATIENCE = 3.0  # seconds until a TTL other than asked for is taken for the server's last word
 
 _PREREQUISITE = {dns.rcode.YXDOMAIN, dns.rcode.YXRRSET, dns.rcode.NXRRSET, dns.rcode.NXDOMAIN}
 
@@ -222,8 +223,9 @@ async def read_back(
 ) -> list[ReadBack]:
     """Read each RRset from the primary until it is as wanted, for *within* seconds at the most.
 
-    Where signing is inline the answer to an update comes before its effect. Raises PrimaryUnknown
-    and ResolverError; a primary that does not answer is an outcome.
+    Where signing is inline the answer to an update comes before its effect. A TTL other than asked
+    for is waited for as well, for three seconds, then told. Raises PrimaryUnknown and
+    ResolverError; a primary that does not answer is an outcome.
     """
     zones = sorted({change.zone for change in changes})
     resolver = Resolver.of(settings, clock)
@@ -239,12 +241,15 @@ async def read_back(
 async def _read_back(
     change: Change, servers: Sequence[Server], timeout: float, clock: Clock, within: float
 ) -> ReadBack:
-    deadline = in_seconds(within)
+    deadline, ttl_deadline = in_seconds(within), in_seconds(min(within, TTL_PATIENCE))
     pause = READ_BACK_FIRST
     while True:
         left = deadline - in_seconds(0)
         result = _compare(change, await _read(change, servers, max(min(timeout, left), 0.5), clock))
-        if result.outcome is Applied.APPLIED or deadline - in_seconds(pause) <= 0:
+        applied = result.outcome is Applied.APPLIED
+        if applied and (not change.add or result.ttl == change.ttl):
+            return result
+        if in_seconds(pause) >= (ttl_deadline if applied else deadline):
             return result
         await clock.sleep(pause)
         pause = min(pause * 2, READ_BACK_LONGEST)

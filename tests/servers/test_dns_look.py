@@ -202,6 +202,26 @@ class TestServersBehind:
         assert answer_of(owner, at.SECONDARY).rrset == records(lab.old.tlsa)
         assert any(not answer.reached for answer in owner.servers)
 
+    def test_silent_resolver(self, lab: Lab) -> None:
+        """A resolver that swallows questions is asked once, and does not multiply its timeout."""
+        hand = Hand(lab)
+        remembered = {zone: ns.servers for zone, ns in hand.look().ns.items()}
+        server = lab.junk_server(junk.silence)
+        silent = Hand(lab, resolver=SPARE, timeout=1.0)
+        begin = time.monotonic()
+        owner = silent.look(remembered=remembered).owners[0]
+        took = time.monotonic() - begin
+        print(f"look with a silent resolver: {took:.2f} s of {silent.settings.timeout:.0f} s")
+        assert took < 3 * silent.settings.timeout
+        assert server.queries > 1
+        assert owner.primary.rrset == records(lab.old.tlsa)
+
+    def test_what_is_remembered_may_be_nonsense(self, lab: Lab) -> None:
+        """A remembered server that cannot be read is one that was not reached."""
+        seen = Hand(lab).look(remembered={at.DOMAIN: ["nonsense"]}).owners[0]
+        (unknown,) = [answer for answer in seen.servers if not answer.reached]
+        assert unknown.server == "nonsense"
+
     def test_dead_resolver_and_no_memory(self, lab: Lab) -> None:
         """Without resolver and memory no zone is known: not reached, never "no servers, all well"."""
         lab.resolver.kill()

@@ -313,6 +313,14 @@ class TestNotApplied:
         assert result.outcome is Applied.OTHER
         assert result.problem == "1 of 2 records absent"
 
+    def test_another_ttl_alone(self, clean_lab: Lab) -> None:
+        """The TTL of an RRset changes when its records are added again with another one."""
+        hand = Hand(clean_lab)
+        change = hand.change(add=records(clean_lab.old.tlsa), ttl=45)
+        hand.update(change)
+        (result,) = hand.read_back(change)
+        assert (result.outcome, result.rrset, result.ttl) == (Applied.APPLIED, records(clean_lab.old.tlsa), 45)
+
     def test_a_ttl_that_is_cut(self, clean_lab: Lab) -> None:
         """A TTL above the zone's maximum is cut by the server; what is read back is what is true."""
         hand = Hand(clean_lab)
