@@ -6,6 +6,7 @@ only when it is called: `rollover status` does not pay for what other commands n
 
 from __future__ import annotations
 
+import resource
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -36,6 +37,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "resume": ("service:resume", "Go on after a pause, or fill an emptied RRset again; looks anew first."),
     "release": ("service:release", "Give the mail server its previous parameters back."),
     "verify": ("checking:verify", "Judge any host's certificates by its TLSA records, as a DANE sender does."),
+    "hook": ("installing:hook", "Put the hook where an ACME client looks for it, or take it away: certbot, acme.sh."),
+    "units": (
+        "installing:units",
+        "Install or remove the systemd units and timers; without systemd, print the crontab line.",
+    ),
     "tlsa": ("records:tlsa", "Print the TLSA records of a certificate or key."),
 }
 
@@ -108,6 +114,7 @@ def rollover(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in *argv* (default: of the process); return the exit code. Never raises."""
     arguments = tuple(sys.argv[1:] if argv is None else argv)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # keys are in memory
     try:
         code = _run(list(arguments))  # a list of its own: typer takes it apart
         sys.stdout.flush()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def check(
     ctx: typer.Context,
-    service: Annotated[str | None, typer.Argument(metavar="[SERVICE]", help="All without one.")] = None,
+    service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="All without one.")] = None,
 ) -> int:
     """Test every precondition; changes nothing. Exits 0, 1 (warnings) or 2."""
     from rollover.core.problems import Level
@@ -38,7 +38,7 @@ def check(
 
 def verify(
     ctx: typer.Context,
-    hosts: Annotated[list[str], typer.Argument(metavar="HOST[:PORT]…", help="Port 25 without one.")],
+    hosts: Annotated[list[str], typer.Argument(metavar="HOST[:PORT]", help="Port 25 without one.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> int:
     """Judge any host's certificates by its TLSA records, as a DANE sender does."""

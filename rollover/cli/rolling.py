@@ -20,7 +20,7 @@ def deploy(
     ctx: typer.Context,
     fullchain: Annotated[Path, typer.Argument(metavar="FULLCHAIN", help="PEM file: the certificate, then its chain.")],
     key: Annotated[
-        Path | None, typer.Argument(metavar="[KEY]", help="PEM file of the key; not needed if the vault has it.")
+        Path | None, typer.Argument(metavar="KEY", help="PEM file of the key; not needed if the vault has it.")
     ] = None,
     service: Annotated[
         str | None, typer.Option(metavar="NAME", help="For this service only; else source and names tell.")
@@ -81,7 +81,7 @@ def _first_steps(host: Host, name: str) -> None:
 
 def advance(
     ctx: typer.Context,
-    services: Annotated[list[str] | None, typer.Argument(metavar="[SERVICE]…", help="All without any.")] = None,
+    services: Annotated[list[str] | None, typer.Argument(metavar="SERVICE", help="All without any.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until all is done; interrupting loses nothing.")] = False,
 ) -> int:
     """Do what is due now; the timer calls it every minute."""

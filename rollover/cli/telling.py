@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def status(
     ctx: typer.Context,
-    services: Annotated[list[str] | None, typer.Argument(metavar="[SERVICE]…", help="All without any.")] = None,
+    services: Annotated[list[str] | None, typer.Argument(metavar="SERVICE", help="All without any.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print only what is wrong; for cron.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Look now, instead of telling of the last look.")] = False,
