@@ -240,7 +240,10 @@ def test_output_that_cannot_be_written_is_an_error(pem: dict[str, Path]) -> None
     """Output onto a full disk is exit 73 with two lines, not silence with exit 0."""
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-c", PROGRAM, "tlsa", str(pem["key"])]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False, env=buffered
+        )
 
     assert done.returncode == 73
     assert "No space left on device" in done.stderr

@@ -617,12 +617,21 @@ def test_a_secret_is_never_repeated(row: str, write: Write) -> None:
     assert SECRET[:12] not in f"{error.message}\n{error.hint}"
 
 
-def test_what_stands_in_the_file_cannot_drive_the_terminal(write: Write) -> None:
-    """Escape sequences in names and values are shown as text."""
-    error = refused(write(SMALLEST.replace("[dns]", '[dns]\n"\\u001b[2J" = 1')))
+def test_what_follows_an_address_is_not_repeated(write: Write) -> None:
+    """Behind the # of also_check stands a key file, or by mistake the key: it is cut, however short."""
+    error = refused(write('[dns]\ntsig_key = "/k"\nalso_check = ["ns1#c2hvcnQ"]\n'))
+
+    assert 'dns.also_check[0] = "ns1#…": what follows the # is not the whole path' in error.message
+    assert "c2hvcnQ" not in f"{error.message}\n{error.hint}"
+
+
+@pytest.mark.parametrize("character", ["\\u001b", "\\u009b", "\\u202e"])
+def test_what_stands_in_the_file_cannot_drive_the_terminal(character: str, write: Write) -> None:
+    """Escape sequences and changes of direction in names are shown as text."""
+    error = refused(write(SMALLEST.replace("[dns]", f'[dns]\n"{character}[2J" = 1')))
 
     assert error.message.isprintable()
-    assert "\\u001b[2J" in error.message
+    assert f"{character}[2J".lower() in error.message.lower()
 
 
 def test_reading_is_linear(write: Write) -> None:
