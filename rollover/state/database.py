@@ -1,0 +1,114 @@
+"""The connection to SQLite: opened, checked, synchronous=FULL; its errors in our words."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from rollover.core.errors import StateError
+from rollover.state.schema import TABLES, VERSION
+
+BUSY_SECONDS = 20.0
+
+
+class Database:
+    """The connection and its transactions. Not shared between threads."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._db = connection
+        self._path = path
+
+    @classmethod
+    def open(cls, path: Path, *, write: bool = True) -> Self:
+        """Open the database, making it when *write*; else it is opened read-only and may be absent.
+
+        Raises StateError for one that is corrupt, from a newer version, or cannot be opened.
+        """
+        try:
+            if write:
+                made = not path.exists()
+                connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+                if made:
+                    path.chmod(0o600)
+            elif path.exists():
+                connection = sqlite3.connect(
+                    f"file:{path}?mode=ro", uri=True, timeout=BUSY_SECONDS, isolation_level=None
+                )
+            else:
+                connection = sqlite3.connect(":memory:", isolation_level=None)
+            store = cls(connection, path)
+            store._prepare(make=write or not path.exists())
+        except (sqlite3.Error, OSError) as error:
+            raise _state_error(path, error) from error
+        return store
+
+    def _prepare(self, *, make: bool) -> None:
+        self._db.execute("PRAGMA synchronous = FULL")  # an outcome that was told must survive a power cut
+        self._db.execute("PRAGMA foreign_keys = ON")
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0 and make:
+            with self.transaction():
+                if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:  # another run may have been first
+                    for statement in TABLES.split(";"):
+                        if statement.strip():
+                            self._db.execute(statement)
+                    self._db.execute(f"PRAGMA user_version = {VERSION}")
+        elif version > VERSION:
+            raise StateError(
+                f"{self._path} was written by a newer version of rollover (schema {version}, this one knows {VERSION})",
+                hint="install that version again, or restore the backup that was made before it",
+            )
+        elif version != VERSION:
+            raise StateError(f"{self._path} is no database of rollover", hint="check `state` in the configuration")
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; on disk when the block is left. Nested ones join the outer one."""
+        if self._db.in_transaction:
+            yield
+            return
+        self._rows("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._roll_back()
+            raise
+        self._rows("COMMIT")
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:  # some errors, a full disk among them, have rolled back already
+            self._db.execute("ROLLBACK")
+
+    def _rows(self, sql: str, *values: object) -> list[Any]:
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise _state_error(self._path, error) from error
+
+    def _do(self, sql: str, *values: object) -> None:
+        with self.transaction():
+            self._rows(sql, *values)
+
+
+def _state_error(path: Path, error: Exception) -> StateError:
+    if isinstance(error, StateError):
+        return error
+    text = str(error)
+    if "malformed" in text or "not a database" in text:
+        hint = f"restore {path} from a backup; what is served and published stays as it is. docs/state.md says how to start anew"
+    elif "readonly" in text or "read-only" in text or "Permission" in text:
+        hint = "the state directory has to be writable by the user that runs this (root); is the file system mounted read-only?"
+    elif "full" in text:
+        hint = f"make room on the file system of {path.parent}; nothing was lost, the next run goes on"
+    elif "locked" in text:
+        hint = "another run holds it for too long: `ps ax | grep rollover`; the next run goes on"
+    else:
+        hint = f"check `state` in the configuration and the rights of {path.parent}"
+    return StateError(f"{path}: {text}", hint=hint)
