@@ -132,7 +132,7 @@ def rollback(
     """Go back to the previous certificate, or to a named one."""
     from rollover.engine.operate import rollback as order
 
-    host = host_of(ctx)
+    host = host_of(ctx, write=not dry_run)
     outcome = run_async(order(host, host.service(service).name, to=to, hurry=now, dry_run=dry_run, say=print))
     if outcome is None:
         return 0

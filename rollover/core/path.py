@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from rollover.core.errors import CertificateError
@@ -30,30 +31,69 @@ FIELDS_TO_SPKI = 6
 def chain_from_der(ders: Sequence[bytes]) -> Chain:
     """Return the chain made of *ders*, leaf first, whatever else a server sent along.
 
-    A link is an anchor if the certificates from the leaf up to it form a path: each a CA certificate
-    that signed the one before, with duplicates and strangers in between passed over. The path ends
-    at a self-signed certificate. Dates and names are not looked at here.
+    A link is an anchor if the certificates from the leaf up to it are the path that a sender takes
+    (way_up), in this order, each a CA certificate that signed the one before; duplicates and strangers
+    in between are passed over. Dates and names of hosts are not looked at here.
 
     Raises CertificateError when there is no leaf or it cannot be parsed; other garbage is no anchor.
     """
     if not ders:
         raise unreadable("no certificate was given")
-    child = load(ders[0])
-    links = [Link(ders[0], tbs(ders[0]).spki)]
-    ended, below = self_signed(child), 0
-    for der in ders[1:]:
-        try:
-            parent = load(der)
-        except CertificateError:
-            links.append(Link(der, b""))
-            continue
-        issuer, subject, spki = tbs(der)
-        anchor = not ended and issued(child, parent, below)
-        links.append(Link(der, spki, anchor))
-        if anchor:
-            child, ended = parent, self_signed(parent)
-            below += subject != issuer  # RFC 5280 §4.2.1.9: self-issued ones do not count
-    return Chain(tuple(links))
+    certificates = [load(ders[0]), *map(_load_or_none, ders[1:])]
+    path = way_up(certificates)
+    anchors: set[int] = set()
+    below = 0
+    for lower, upper in pairwise(path):
+        child, parent = certificates[lower], certificates[upper]
+        if upper < lower or child is None or parent is None or not issued(child, parent, below):
+            break
+        anchors.add(upper)
+        below += not _self_issued(parent)  # RFC 5280 §4.2.1.9
+    return Chain(
+        tuple(
+            Link(der, tbs(der).spki if c else b"", i in anchors)
+            for i, (der, c) in enumerate(zip(ders, certificates, strict=True))
+        )
+    )
+
+
+def way_up(certificates: Sequence[x509.Certificate | None], now: datetime | None = None) -> list[int]:
+    """Return the positions of the path that OpenSSL builds from the first of *certificates*.
+
+    It goes by names, key identifiers and key usage, wherever a certificate stands; the first that
+    fits is taken, one in date at *now* before all others, and no signature is looked at. There is
+    no second try: a certificate beside this path authenticates nothing.
+    """
+    path = [0]
+    while (child := certificates[path[-1]]) is not None and not _fits(child, child):
+        taken = [certificates[position] for position in path]
+        fitting = [(i, c) for i, c in enumerate(certificates) if c is not None and c not in taken and _fits(child, c)]
+        if not fitting:
+            break
+        in_date = [i for i, c in fitting if now is None or c.not_valid_before_utc <= now <= c.not_valid_after_utc]
+        path.append(in_date[0] if in_date else max(fitting, key=lambda pair: pair[1].not_valid_after_utc)[0])
+    return path
+
+
+def _fits(child: x509.Certificate, parent: x509.Certificate) -> bool:
+    """Tell whether *parent* looks like the issuer of *child*, as X509_check_issued(3) does."""
+    from cryptography import x509
+
+    if _tbs_of(child).issuer != _tbs_of(parent).subject:
+        return False
+    try:
+        wanted, found = extension(child, x509.AuthorityKeyIdentifier), extension(parent, x509.SubjectKeyIdentifier)
+        usage = extension(parent, x509.KeyUsage)
+    except CertificateError:
+        return False
+    if wanted and found and wanted.key_identifier and wanted.key_identifier != found.key_identifier:
+        return False
+    return usage is None or usage.key_cert_sign or child == parent
+
+
+def _self_issued(certificate: x509.Certificate) -> bool:
+    names = _tbs_of(certificate)
+    return names.subject == names.issuer
 
 
 def path_problem(chain: Chain, roots: Sequence[bytes], *, now: datetime) -> str:
@@ -154,6 +194,13 @@ def serves_tls(certificate: x509.Certificate) -> bool:
     return usage.digital_signature or usage.key_encipherment or usage.key_agreement
 
 
+def _load_or_none(der: bytes) -> x509.Certificate | None:
+    try:
+        return load(der)
+    except CertificateError:
+        return None
+
+
 def load(der: bytes) -> x509.Certificate:
     """Return the certificate *der*; raises CertificateError for anything else."""
     from cryptography import x509
@@ -223,6 +270,12 @@ def tbs(der: bytes) -> Tbs:
         at = end
     _serial, _signature, issuer, _validity, subject, spki = fields  # RFC 5280 §4.1
     return Tbs(issuer, subject, spki)
+
+
+def _tbs_of(certificate: x509.Certificate) -> Tbs:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return tbs(certificate.public_bytes(Encoding.DER))
 
 
 def _element(der: bytes, at: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from rollover.core.model import State, World
 from rollover.core.problems import Level, Problem, problem
-from rollover.core.steps import Phase, Rest, Step, Update
+from rollover.core.steps import Activate, Install, Phase, Reload, Rest, SetGoal, Step, Update
 from rollover.core.timing import parse_stamp, stamp
 from rollover.core.tlsa import EMPTY
 from rollover.core.troubles import LATE, troubles
@@ -124,7 +124,7 @@ def report(view: View, step: Step, extra: Sequence[Problem] = (), before: Report
 def unseen(world: World, now: datetime) -> Report:
     """Return what to tell of a service that nobody ever looked at."""
     code = "never-looked" if world.book.adopted else "not-adopted"
-    text = "nothing was observed yet" if world.book.adopted else "was never adopted"
+    text = "nothing was observed yet" if world.book.adopted else "not adopted: nothing is done for it"
     found = problem(code, text, service=world.service.name)
     phase = Phase.STEADY if world.book.adopted else Phase.UNADOPTED
     return Report(
@@ -189,7 +189,10 @@ def _phase(step: Step) -> Phase:
 
 def _next(step: Step, now: datetime, check_every: float) -> tuple[str, datetime | None]:
     if not isinstance(step, Rest):
-        return "continue", None
+        acts = {Install: "install", Reload: "reload", SetGoal: "change of the wanted certificate", Activate: "activate"}
+        return ("withdraw" if step.phase is Phase.WITHDRAWING else "publish") if isinstance(step, Update) else acts[
+            type(step)
+        ], None
     if step.phase is Phase.STEADY:
         return "look", now + timedelta(seconds=check_every)
     return step.action, now + timedelta(seconds=step.seconds) if step.seconds is not None else None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from rollover.core.certificate import covers
 from rollover.core.errors import CertificateError
-from rollover.core.path import anchored_problem, extension, listed, load, names_of, self_signed, signed, tbs
+from rollover.core.path import anchored_problem, extension, listed, load, names_of, tbs, way_up
 from rollover.core.tlsa import Chain, Link, RRset, Tlsa, association, matches, usable
 
 if TYPE_CHECKING:
@@ -79,38 +79,25 @@ def strongest(records: Iterable[Tlsa]) -> list[Tlsa]:
     offered = sorted(set(records))
     best: dict[tuple[int, int], int] = {}
     for rr in offered:
-        best[rr.usage, rr.selector] = max(rr.mtype, best.get((rr.usage, rr.selector), 0))
+        best[rr.usage, rr.selector] = rr.mtype  # sorted: the last is the strongest
     return [rr for rr in offered if rr.mtype in (0, best[rr.usage, rr.selector])]
 
 
 def _anchored(records: Sequence[Tlsa], chain: Chain, now: datetime) -> Iterable[tuple[Tlsa, str]]:
     """Yield each DANE-TA record that points at an anchor, with what is wrong with the path to it."""
     in_dns = [Link(rr.association, tbs(rr.association).spki) for rr in records if (rr.selector, rr.mtype) == (0, 0)]
-    extended = Chain((*chain.links, *in_dns))
-    issuers = [link for link in extended.links[1:] if link.spki and link.der != chain.links[0].der]
+    links = [chain.links[0], *in_dns, *(link for link in chain.links[1:] if link.spki)]  # OpenSSL tries them first
+    path = [links[position] for position in way_up([load(link.der) for link in links], now)]
     for rr in records:
-        for link in issuers:
+        for link in path[1:]:
             if association(link, rr.selector, rr.mtype) == rr.association:
                 # OpenSSL looks at the dates of an anchor only where it ends the chain by issuing itself.
                 names = tbs(link.der)
                 dated = names.subject == names.issuer
-                yield rr, anchored_problem(extended, link.der, now=now, anchor_dated=dated)
-    top = _top(extended)
+                yield rr, anchored_problem(Chain(tuple(path)), link.der, now=now, anchor_dated=dated)
     for rr in records:
-        if (rr.selector, rr.mtype) == (1, 0) and _signed_with(load(top.der), rr.association):
-            yield rr, anchored_problem(extended, top.der, now=now, anchor_dated=True)
-
-
-def _top(chain: Chain) -> Link:
-    """Return the last link of the path that leads up from the leaf, in whatever order it was sent."""
-    top, rest = chain.links[0], [link for link in chain.links[1:] if link.spki]
-    while not self_signed(certificate := load(top.der)):
-        above = next((link for link in rest if signed(certificate, load(link.der))), None)
-        if above is None:
-            break
-        rest.remove(above)
-        top = above
-    return top
+        if (rr.selector, rr.mtype) == (1, 0) and _signed_with(load(path[-1].der), rr.association):
+            yield rr, anchored_problem(Chain(tuple(path)), path[-1].der, now=now, anchor_dated=True)
 
 
 def _signed_with(certificate: x509.Certificate, spki: bytes) -> bool:

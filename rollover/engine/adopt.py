@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,7 +60,7 @@ async def adopt(
 
     Returns what the run came to, None for *dry_run*. Raises RolloverError when something stands in the way.
     """
-    async with locked(host.lock_file, host.clock, patience=60.0):
+    async with nullcontext() if dry_run else locked(host.lock_file, host.clock, patience=60.0):
         looker = Looker(host, name)
         book = looker.book()
         served = _stage_served(host, looker) if not book.adopted else None

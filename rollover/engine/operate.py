@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 
@@ -34,7 +35,7 @@ async def rollback(
 
     Raises GoalRefused. Returns None for *dry_run*.
     """
-    async with locked(host.lock_file, host.clock, patience=LOCK):
+    async with nullcontext() if dry_run else locked(host.lock_file, host.clock, patience=LOCK):
         looker = Looker(host, name)
         world = looker.world(all_credentials=True)
         if not world.book.adopted:
