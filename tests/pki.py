@@ -119,6 +119,15 @@ class Pki:
         return [*self.ders, self.root.der]
 
 
+def identifiers(private, issuer=None) -> tuple[x509.ExtensionType, ...]:
+    """Return the key identifiers of a certificate for *private* under *issuer* (RFC 5280 §4.2.1.1)."""
+    own, above = private.public_key(), (issuer or private).public_key()
+    return (
+        x509.SubjectKeyIdentifier.from_public_key(own),
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(above),
+    )
+
+
 SERVER_AUTH = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
 
 

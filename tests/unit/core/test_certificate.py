@@ -12,7 +12,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from rollover.core.certificate import Fault, chain_from_der, check, covers, facts, parse_chain, parse_key, trusted
+from rollover.core.certificate import (
+    Fault,
+    chain_from_der,
+    check,
+    covers,
+    facts,
+    parse_chain,
+    parse_key,
+    trusted,
+)
 from rollover.core.errors import EX_DATAERR, CertificateError
 from tests.pki import ALGORITHMS, DAY, HOST, NOW, SERVER_AUTH, Made, key, make, pki
 
@@ -239,6 +248,17 @@ def test_an_algorithm_that_senders_may_lack(algorithm: str) -> None:
 
     assert error.code == Fault.ALGORITHM
     assert "P-256" in error.hint
+
+
+def test_a_signature_that_can_be_forged() -> None:
+    """A certificate that its CA signed with SHA-1 is refused."""
+    sha256, sha1 = (bytes.fromhex(f"06092a864886f70d0101{last}") for last in ("0b", "05"))  # …WithRSAEncryption
+    chain = chain_from_der([OTHER.leaf.der.replace(sha256, sha1), OTHER.intermediate.der])
+
+    with pytest.raises(CertificateError, match="signed with sha1") as caught:
+        check(chain, OTHER.leaf.key, hosts=[HOST], now=NOW)
+
+    assert caught.value.code == Fault.ALGORITHM
 
 
 def test_an_rsa_pss_certificate(tmp_path: Path) -> None:

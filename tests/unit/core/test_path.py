@@ -10,7 +10,8 @@ from cryptography import x509
 
 from rollover.core.certificate import Fault, chain_from_der, key_spki
 from rollover.core.errors import CertificateError
-from tests.pki import ALGORITHMS, key, make, pki
+from rollover.core.path import way_up
+from tests.pki import ALGORITHMS, DAY, NOW, identifiers, key, make, pki
 
 PKI = pki()
 OTHER = pki("rsa")
@@ -29,6 +30,12 @@ def test_issuers_are_anchors(algorithm: str) -> None:
 
 IMPOSTOR = make("Intermediate", PKI.root, private=key(label="impostor"), ca=True)
 NO_CA = make("Intermediate", PKI.root, private=PKI.intermediate.key)
+DENIES = make(
+    "Intermediate",
+    PKI.root,
+    private=PKI.intermediate.key,
+    extensions=(x509.BasicConstraints(ca=False, path_length=None),),
+)
 NO_SIGNING = make(
     "Intermediate",
     PKI.root,
@@ -45,11 +52,15 @@ ODD_CHAINS = {
     "a stranger in between": ([LEAF, OTHER.root.der, MIDDLE], [False, False, True]),
     "a stranger and its issuer": ([LEAF, *OTHER.full], [False] * 4),
     "root before intermediate": ([LEAF, ROOT, MIDDLE], [False, False, True]),
+    "an impostor before the issuer": ([LEAF, IMPOSTOR.der, MIDDLE, ROOT], [False, False, False, False]),
+    "an impostor after the issuer": ([LEAF, MIDDLE, IMPOSTOR.der, ROOT], [False, True, False, True]),
+    "cross-signed root far before the root": ([LEAF, CROSS.der, MIDDLE, ROOT], [False, False, True, False]),
     "intermediate left out": ([LEAF, ROOT], [False, False]),
     "garbage in between": ([LEAF, b"garbage", MIDDLE], [False, False, True]),
     "nothing in between": ([LEAF, b"", MIDDLE], [False, False, True]),
     "issuer with another key": ([LEAF, IMPOSTOR.der, ROOT], [False, False, False]),
     "issuer without the CA flag": ([LEAF, NO_CA.der, ROOT], [False, False, False]),
+    "issuer that says it is no CA": ([LEAF, DENIES.der, ROOT], [False, False, False]),
     "issuer that may not sign certificates": ([LEAF, NO_SIGNING.der], [False, False]),
     "cross-signed root after the self-signed one": ([LEAF, MIDDLE, ROOT, CROSS.der], [False, True, True, False]),
     "cross-signed root instead": ([LEAF, MIDDLE, CROSS.der], [False, True, True]),
@@ -68,6 +79,16 @@ def test_a_path_longer_than_a_ca_allows_ends_below_it() -> None:
     below = make("Intermediate", short, private=PKI.intermediate.key, ca=True)
 
     assert anchors(LEAF, below.der, short.der) == [False, True, False]
+
+
+def test_a_self_issued_ca_does_not_lengthen_the_path() -> None:
+    """A CA's certificate of its own new key does not count towards the path length (RFC 5280 §4.2.1.9)."""
+    old, new = key(label="Short"), key(label="renewed")
+    short = make("Short", private=old, ca=True, pathlen=0, extensions=identifiers(old))
+    renewed = make("Short", short, private=new, ca=True, pathlen=0, extensions=identifiers(new, old))
+    leaf = make("leaf", renewed, extensions=identifiers(key(label="leaf"), new))
+
+    assert anchors(leaf.der, renewed.der, short.der) == [False, True, True]
 
 
 def test_a_self_signed_leaf_has_no_anchor() -> None:
@@ -96,3 +117,25 @@ def test_spki_is_what_openssl_extracts(tmp_path: Path, algorithm: str) -> None:
 
     assert chain_from_der([made.der]).links[0].spki == theirs
     assert key_spki(made.key) == theirs
+
+
+def test_key_identifiers_tell_an_issuer_from_one_of_the_same_name() -> None:
+    """An impostor with another key identifier is passed over, as senders pass over it."""
+    true, false = key(label="true"), key(label="false")
+    issuer = make("Issuer", private=true, ca=True, extensions=identifiers(true))
+    impostor = make("Issuer", private=false, ca=True, extensions=identifiers(false))
+    leaf = make("leaf", issuer, extensions=identifiers(key(label="leaf"), true))
+
+    assert anchors(leaf.der, impostor.der, issuer.der) == [False, False, True]
+
+
+def test_the_way_up_prefers_what_is_in_date() -> None:
+    """Of two certificates of one issuer senders take the first in date, or else the one that expired last."""
+    private = PKI.intermediate.key
+    dates = [(-9 * DAY, -4 * DAY), (-9 * DAY, -2 * DAY), (-9 * DAY, DAY), (-9 * DAY, 2 * DAY)]
+    issuers = [make("Intermediate", PKI.root, private=private, ca=True, start=s, end=e) for s, e in dates]
+    certificates = [made.certificate for made in (PKI.leaf, *issuers)]
+
+    assert way_up(certificates, NOW) == [0, 3]
+    assert way_up(certificates[:3], NOW) == [0, 2]
+    assert way_up(certificates) == [0, 1]

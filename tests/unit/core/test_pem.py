@@ -22,7 +22,7 @@ from rollover.core.certificate import (
     split_pem,
 )
 from rollover.core.errors import CertificateError
-from tests.pki import ALGORITHMS, key, pki
+from tests.pki import ALGORITHMS, key, make, pki
 
 PKI = pki()
 OTHER = pki("rsa")
@@ -40,6 +40,13 @@ def test_a_fullchain_is_read_and_written_back() -> None:
     assert chain_pem(chain) == FULLCHAIN
 
 
+def test_a_cross_signed_root_may_stand_before_the_self_signed_one() -> None:
+    """Some CAs deliver both certificates of their root's key: that is no disorder."""
+    cross = make("Root", make("Older root", ca=True), private=PKI.root.key, ca=True)
+
+    assert len(parse_chain(FULLCHAIN + cross.pem + PKI.root.pem).links) == 4
+
+
 REVERSED = PKI.intermediate.pem + PKI.leaf.pem
 UNREADABLE_CHAINS = {
     "an empty file": (b"", Fault.CERTIFICATE_UNREADABLE, "fullchain"),
@@ -51,7 +58,7 @@ UNREADABLE_CHAINS = {
         Fault.CERTIFICATE_UNREADABLE,
         "try again",
     ),
-    "not base64": (FULLCHAIN.replace(b"MII", b"M*I", 1), Fault.CERTIFICATE_UNREADABLE, "fullchain"),
+    "not base64": (FULLCHAIN.replace(b"MII", b"M*II", 1), Fault.CERTIFICATE_UNREADABLE, "fullchain"),
     "base64 of something else": (PKI.leaf.pem + GARBAGE, Fault.CERTIFICATE_UNREADABLE, "fullchain"),
     "intermediate first": (REVERSED, Fault.CHAIN_ORDER, "own certificate first"),
     "root before intermediate": (PKI.leaf.pem + PKI.root.pem + PKI.intermediate.pem, Fault.CHAIN_ORDER, "fullchain"),

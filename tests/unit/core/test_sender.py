@@ -202,3 +202,35 @@ def test_a_leaf_for_another_key_of_the_same_name() -> None:
 
     assert conclude(rr(2, 0, 1, impostor), chain=chain) is Conclusion.REJECTS
     assert conclude(rr(2, 1, 1, PKI.root), chain=chain) is Conclusion.REJECTS
+
+
+def test_a_self_signed_leaf_sent_twice() -> None:
+    """A self-signed leaf is not its own anchor, however often it is sent; its bare key is, as in OpenSSL."""
+    alone = make("", private=PKI.leaf.key, names=(HOST,), ca=True)
+    chain = chain_from_der([alone.der, alone.der])
+
+    assert conclude(rr(2, 0, 1, alone), chain=chain) is Conclusion.REJECTS
+    assert conclude(rr(2, 1, 1, alone), chain=chain) is Conclusion.REJECTS
+    assert conclude(rr(2, 1, 0, alone), chain=chain) is Conclusion.ACCEPTS
+
+
+def test_a_path_ends_at_a_self_signed_root() -> None:
+    """What a cross-signed certificate of the root's key would lead to is not looked for."""
+    older = make("Older root", ca=True)
+    cross = make("Root", older, private=PKI.root.key, ca=True)
+    both, instead = chain_from_der([*PKI.full, cross.der]), chain_from_der([*PKI.ders, cross.der])
+
+    assert conclude(rr(2, 1, 0, older), chain=both) is Conclusion.REJECTS
+    assert conclude(rr(2, 1, 0, older), chain=instead) is Conclusion.ACCEPTS
+
+
+def test_two_cas_that_signed_each_other() -> None:
+    """A circle of issuers ends the search instead of keeping it going."""
+    first, second = key(label="first"), key(label="second")
+    one = make("One", make("Two", private=second, ca=True), private=first, ca=True)
+    two = make("Two", make("One", private=first, ca=True), private=second, ca=True)
+    leaf = make("", one, names=(HOST,))
+    chain = chain_from_der([leaf.der, one.der, two.der])
+
+    assert conclude(rr(2, 1, 0, STRANGER), chain=chain) is Conclusion.REJECTS
+    assert conclude(rr(2, 0, 1, two), chain=chain) is Conclusion.ACCEPTS
