@@ -104,7 +104,13 @@ async def run_locked(host: Host, name: str, patience: Patience = TICK) -> Outcom
             met.append(failure.problem)
         if patience.linger == 0.0 and isinstance(step, Update):
             # A hook returns as soon as the record is out; the ticks do the rest.
-            rest = Rest(Phase.PUBLISHING if met else Phase.PROPAGATING, step.why, action="wait")
+            rest = (
+                Rest(Phase.PUBLISHING, "its record could not be published yet", action="publish")
+                if met
+                else Rest(
+                    Phase.PROPAGATING, "its record is on the primary, every server is looked at next", action="wait"
+                )
+            )
             return _finish(looker, world, seen, rest, met)
         proving = True
     stuck = Rest(Phase.BLOCKED, f"more than {MOST_STEPS} steps in one run")
@@ -184,7 +190,7 @@ def _finish(looker: Looker, world: World, seen: Sighting, step: Rest, met: list[
     if world.book.adopted:
         with host.store.transaction():
             host.store.save_report(name, told.as_json(), _due(told, step, looker.service.check_every))
-            _tell_changes(host, before, told)
+            _tell_changes(host, before, told, step.why)
     publish_status(host)
     alert(host, told)
     failing = world.book.install is not None and not world.book.return_spent and bool(View(world, seen).failing())
@@ -212,7 +218,7 @@ def _source(looker: Looker) -> list[Problem]:
     return [problem("source-rejected", rejected[1], service=looker.service.name)] if rejected else []
 
 
-def _tell_changes(host: Host, before: Report | None, told: Report) -> None:
+def _tell_changes(host: Host, before: Report | None, told: Report, why: str) -> None:
     """Write into the history what began and what ended: phases and problems."""
     assert told.seen is not None
     old = {(d.problem.code, d.problem.level) for d in before.problems} if before is not None else set()
@@ -229,7 +235,7 @@ def _tell_changes(host: Host, before: Report | None, told: Report) -> None:
     for code in sorted({c for c, level in old if level is not Level.OK} - {c for c, _ in new}):
         host.store.event(told.name, "recovered", f"{code} is over", told.seen)
     if before is not None and before.phase is not told.phase:
-        host.store.event(told.name, "phase", f"{before.phase} -> {told.phase}: {told.summary}", told.seen)
+        host.store.event(told.name, "phase", f"{before.phase} -> {told.phase}: {why}", told.seen)
     if before is not None and told.phase is Phase.STEADY and before.phase is not Phase.STEADY:
         _tell_evidence(host, told)
 
