@@ -1,0 +1,112 @@
+"""Effects of a run, as system calls: what they are called, and how one is found again in another run.
+
+Both the reading of an strace and the helper that kills name system calls by label() and Sequence, so
+that a point found in one run is the same point in the next, whatever process ids, random names and
+numbers of looks lie between.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+# Calls of which nothing is left when the process is dead. Whatever else touches a watched place
+# counts as an effect: a call that nobody thought of is tried, not forgotten.
+LEAVES_NOTHING = frozenset(
+    """read pread64 readv lseek fstat newfstatat statx stat lstat statfs fstatfs access faccessat faccessat2
+    readlink readlinkat getdents64 close close_range dup dup2 dup3 fcntl flock ioctl mmap chdir connect bind
+    epoll_ctl poll ppoll select getsockopt setsockopt getsockname getpeername recvfrom recvmsg shutdown
+    getcwd fadvise64 inotify_add_watch""".split()
+)
+SENDS = frozenset({"sendto", "sendmsg", "write", "writev"})
+UPDATE = 5  # opcode, RFC 2136
+
+
+@dataclass(frozen=True)
+class Call:
+    """One system call of the tool. *places*: the files and sockets that it names, absolute.
+
+    *words*: the arguments of a program; *creates*: O_CREAT or O_TRUNC; *opcode*: of a DNS message.
+    """
+
+    name: str
+    places: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    creates: bool = False
+    opcode: int | None = None
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Where effects are looked for: directories by the name they get in labels, the primary's address."""
+
+    directories: dict[str, str]
+    primary: str
+
+    def short(self, path: str) -> str:
+        """Return *path* in a form that is the same in every run; "" outside of what is watched."""
+        for directory, name in self.directories.items():
+            if path == directory or path.startswith(directory + "/"):
+                rest = re.sub(r"[0-9a-f]{16,}|\d+", "*", path.removeprefix(directory))
+                return name + rest
+        return ""
+
+
+def label(call: Call, watched: Watched) -> str:
+    """Return what an effect is called; "" for a call that is none."""
+    if call.name in LEAVES_NOTHING:
+        return ""
+    if call.name == "execve":
+        program = os.path.basename(call.places[0])
+        return " ".join(["execve", program, *(w for w in call.words[1:] if re.fullmatch(r"-?[A-Za-z]+", w))])
+    if call.name in {"open", "openat", "openat2"} and not call.creates:
+        return ""
+    if any(p.endswith(f"->{watched.primary}") for p in call.places) and call.name in SENDS:
+        what = "UPDATE" if call.opcode == UPDATE else "a query"
+        return f"{call.name} {what} to the primary"
+    found = [short for p in call.places if (short := watched.short(p))]
+    return f"{call.name} {' -> '.join(found)}" if found else ""
+
+
+def opcode_of(message: bytes, *, tcp: bool) -> int | None:
+    """Return the opcode of a DNS message; None if there is too little of it."""
+    flags = message[4 if tcp else 2 :][:1]
+    return (flags[0] >> 3) & 15 if flags else None
+
+
+def is_milestone(effect: str) -> bool:
+    """Tell whether an effect is one by which others are located: they happen once or twice in a run."""
+    return (
+        "rename" in effect
+        and "status.json" not in effect
+        or "UPDATE" in effect
+        or re.match(r"execve (postfix|postconf.* -[eX]\b)", effect) is not None
+    )
+
+
+class Sequence:
+    """Names points: an effect, how many of its kind came since which milestone."""
+
+    def __init__(self) -> None:
+        self._after = "start"
+        self._milestones: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
+
+    def name(self, effect: str) -> str:
+        """Return what the point is called if *effect* comes next."""
+        return f"{self._after} | {effect} | {self._counts[effect] + 1}"
+
+    def happened(self, effect: str) -> None:
+        """Note that *effect* came about."""
+        self._counts[effect] += 1
+        if is_milestone(effect):
+            self._milestones[effect] += 1
+            self._after = f"{effect} {self._milestones[effect]}"
+            self._counts.clear()
+
+
+def effect_of(point: str) -> str:
+    """Return the effect of a point."""
+    return point.split(" | ")[1]

@@ -1,0 +1,299 @@
+"""Where a run of the tool can be killed: its effects, read from an strace of it, and the killing.
+
+    found = trace(lab, "advance", "mail")        # under strace -f: the points of that run, in order
+    targets = choose(found.points)               # before and after each; a sample unless ROLLOVER_KILL_ALL=1
+    end = killed_at(lab, targets, found, "advance", "mail")
+
+Every system call is looked at. One that names the tool's state, the live files, the mail server's
+configuration or the primary, and that leaves something behind, is an effect; so is each program that
+is started. What happens inside those programs is not the tool's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.lab import Lab
+from tests.lab import addresses as at
+from tests.lab.command import environment
+from tests.rollover.points import SENDS, Call, Watched, effect_of, label, opcode_of
+from tests.rollover.points import Sequence as Names
+
+KILL_ALL = "ROLLOVER_KILL_ALL"
+COMMIT = "unlink state/rollover.db-journal"  # the instant at which SQLite commits
+SIDES = ("before", "after")
+Target = tuple[str, str]
+
+_LINE = re.compile(r"^(\d+) +\[ *(\d+)\] (<\.\.\. )?(\w+)(.*)$")
+_TOKEN = re.compile(r'"(?:\\x[0-9a-f]{2})*"(?:\.\.\.)?|(?:AT_FDCWD|\d+)<(?:->|[^>])*>')
+
+
+@dataclass
+class Trace:
+    """The effects of one run: *points* in order, *shapes* of the system calls that made them."""
+
+    points: list[str]
+    shapes: dict[int, dict[str, Any]]
+    watched: Watched
+    done: subprocess.CompletedProcess[str]
+
+
+@dataclass
+class End:
+    """How a run under the helper ended: *fired* is the target that killed it, None if it ran to its end."""
+
+    fired: Target | None
+    code: int
+    output: str
+
+
+@dataclass
+class Tally:
+    """What was tried: *targets* in all, those that *fired*, by rollover or order."""
+
+    targets: list[Target]
+    points: int
+    fired: list[Target] = field(default_factory=list)
+
+    @property
+    def wanted(self) -> list[Target]:
+        """Targets that have not fired yet."""
+        return [t for t in self.targets if t not in self.fired]
+
+    def __str__(self) -> str:
+        effects = {effect_of(p) for p, _ in self.targets}
+        return (
+            f"{self.points} points in the trace, {len(effects)} different effects; "
+            f"{len(self.targets)} kills chosen, {len(self.fired)} made"
+        )
+
+    def missing(self) -> set[tuple[str, str]]:
+        """Return the (effect, side) pairs of which no point has fired."""
+        all_pairs = {(effect_of(p), side) for p, side in self.targets}
+        return all_pairs - {(effect_of(p), side) for p, side in self.fired}
+
+
+def watched_in(lab: Lab) -> Watched:
+    """Return where a lab's effects are looked for."""
+    return Watched(
+        {
+            str(lab.state_directory): "state",
+            str(lab.chain_file.parent): "live",
+            str(lab.mx.config_directory): "mx",
+            "/run/rollover": "run",
+        },
+        f"{at.PRIMARY}:53",
+    )
+
+
+def _command(lab: Lab, words: Iterable[str | Path]) -> list[str]:
+    return [str(Path(sys.prefix) / "bin" / "rollover"), "--config", str(lab.config_file), *map(str, words)]
+
+
+# --------------------------------------------------------------------------------------- the trace
+
+
+def trace(lab: Lab, *words: str | Path) -> Trace:
+    """Run the tool under strace and return its effects in order."""
+    log = lab.directory / "strace"
+    done = subprocess.run(
+        ["strace", "-f", "-qq", "-n", "-yy", "-xx", "-s", "200", "-o", str(log), "--", *_command(lab, words)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=environment(None, None),
+        timeout=180,
+        check=False,
+    )
+    watched = watched_in(lab)
+    calls, shapes = _effects(log.read_text().splitlines(), watched)
+    names, points = Names(), []
+    for call in calls:
+        effect = label(call, watched)
+        points.append(names.name(effect))
+        names.happened(effect)
+    return Trace(points, shapes, watched, done)
+
+
+def _effects(lines: list[str], watched: Watched) -> tuple[list[Call], dict[int, dict[str, Any]]]:
+    """Return the successful calls with an effect, and the shapes of their system calls by number."""
+    whole = list(_whole(lines))
+    tool = whole[0][0]
+    children = {
+        int(end.rpartition("= ")[2].split()[0])
+        for _, _, name, _, end in whole
+        if name in {"fork", "vfork", "clone", "clone3"} and "CLONE_THREAD" not in end and " = -1" not in end
+    }
+    threads = {pid for pid, *_ in whole} - children | {tool}
+    started: set[int] = set()
+    calls, shapes = [], {}
+    for pid, number, name, arguments, end in whole:
+        ours = pid in threads and name != "execve"
+        program = pid in children and name == "execve" and pid not in started and _parent_is_tool(pid, whole, threads)
+        if not (ours or program) or re.search(r"\) += (-1|\?)", end):
+            continue
+        if program:
+            started.add(pid)
+        call, shape = _parsed(name, arguments)
+        if label(call, watched):
+            calls.append(call)
+            shapes[number] = shape
+    return calls, shapes
+
+
+def _parent_is_tool(child: int, whole: list[tuple[int, int, str, str, str]], threads: set[int]) -> bool:
+    """Tell whether a process was started by the tool itself, not by a program of its."""
+    return any(
+        pid in threads and name in {"fork", "vfork", "clone", "clone3"} and re.search(rf"= {child}\b", end)
+        for pid, _, name, _, end in whole
+    )
+
+
+def _whole(lines: list[str]) -> Iterator[tuple[int, int, str, str, str]]:
+    """Yield (pid, number, name, arguments, whole text) of each call, those in two parts put together.
+
+    In the order in which they ended.
+    """
+    begun: dict[int, str] = {}
+    for line in lines:
+        if (found := _LINE.match(line)) is None:
+            continue
+        pid, number, resumed, name, rest = found.groups()
+        if resumed:
+            rest = begun.pop(int(pid), "(") + rest.partition("resumed>")[2]
+        elif rest.endswith("<unfinished ...>"):
+            begun[int(pid)] = rest.removesuffix("<unfinished ...>")
+            continue
+        yield int(pid), int(number), name, rest.rpartition(") ")[0], rest
+
+
+def _parsed(name: str, arguments: str) -> tuple[Call, dict[str, Any]]:
+    """Return a call and the shape of its arguments, from what strace printed."""
+    tokens = list(_split(arguments.removeprefix("(")))
+    descriptors = {
+        i: _decoded(t).partition("<")[2][:-1] for i, t in enumerate(tokens) if _TOKEN.fullmatch(t) and t[0] != '"'
+    }
+    strings = {i: _decoded(t) for i, t in enumerate(tokens) if t.startswith('"')}
+    if name == "execve":
+        words = tuple(_decoded(t) for t in _TOKEN.findall(tokens[1]))
+        return Call(name, (strings[0],), words), {"name": name, "descriptors": [], "paths": [0]}
+    is_path = re.search(r"at2?$", name)
+    paths = [i for i in strings if i == 0 or (is_path and i - 1 in descriptors)]
+    places = []
+    for i in sorted({*descriptors, *paths}):
+        if i in paths:
+            places.append(os.path.join(descriptors.get(i - 1, ""), strings[i]))
+        elif i + 1 not in paths:
+            places.append(re.sub(r"\[[^\]]*->", "->", descriptors[i]).removesuffix("]"))
+    opcode = None
+    if name in SENDS and places and places[0].startswith(("TCP:", "UDP:")) and 1 in strings:
+        opcode = opcode_of(strings[1].encode("latin-1"), tcp=places[0].startswith("TCP:"))
+    creates = name in {"open", "openat"} and ("O_CREAT" in arguments or "O_TRUNC" in arguments)
+    return (
+        Call(name, tuple(places), creates=creates, opcode=opcode),
+        {"name": name, "descriptors": sorted(descriptors), "paths": sorted(paths)},
+    )
+
+
+def _split(arguments: str) -> Iterator[str]:
+    """Yield the arguments of a call: strings are hexadecimal, so that brackets and commas are strace's."""
+    depth, start, position = 0, 0, 0
+    while position < len(arguments):
+        if (token := _TOKEN.match(arguments, position)) is not None:
+            position = token.end()
+            continue
+        sign = arguments[position]
+        depth += (sign in "[{(") - (sign in "]})")
+        if sign == "," and depth == 0:
+            yield arguments[start:position].strip()
+            start = position + 1
+        position += 1
+    yield arguments[start:].strip()
+
+
+def _decoded(token: str) -> str:
+    text = re.sub(r"\\x([0-9a-f]{2})", lambda m: chr(int(m[1], 16)), token)
+    return text.partition('"')[2].rpartition('"')[0] if token.startswith('"') else text
+
+
+# -------------------------------------------------------------------------------------- the killing
+
+
+def choose(points: Sequence[str], *, commits: int = 12) -> list[Target]:
+    """Return the targets: each point before and after; by default a sample, always the same one.
+
+    The sample has every different effect at its first point, every point that is neither a write nor
+    a sync of the database (what lies between two commits is undone as a whole), and up to *commits*
+    commits, the first ones and the last.
+    """
+    if os.environ.get(KILL_ALL):
+        chosen = list(dict.fromkeys(points))
+    else:
+        seen: Counter[str] = Counter()
+        chosen, committing = [], [p for p in points if effect_of(p) == COMMIT]
+        committing = committing[: commits - commits // 3] + committing[-(commits // 3) :]
+        for point in dict.fromkeys(points):
+            effect = effect_of(point)
+            seen[effect] += 1
+            of_database = "rollover.db" in effect or effect == "fdatasync state"
+            often = "query" in effect or " run" in effect or re.match(r"execve postconf.* -[MPnx]\b", effect)
+            if seen[effect] == 1 or point in committing or not (of_database or often):
+                chosen.append(point)
+    return [(point, side) for point in chosen for side in SIDES]
+
+
+def killed_at(lab: Lab, targets: Sequence[Target], found: Trace, *words: str | Path) -> End:
+    """Run the tool; the first of *targets* that comes kills it with SIGKILL."""
+    specification, report = lab.directory / "kill.json", lab.directory / "killed.json"
+    watched = {"directories": found.watched.directories, "primary": found.watched.primary}
+    specification.write_text(json.dumps({"watched": watched, "shapes": found.shapes, "wanted": targets}))
+    report.unlink(missing_ok=True)
+    helper = [sys.executable, str(Path(__file__).with_name("killer.py")), str(specification), str(report)]
+    done = subprocess.run(
+        [*helper, *_command(lab, words)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=environment(None, None),
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(report.read_text())
+    if told["fired"] is None:
+        assert told["signal"] == 0, f"died of signal {told['signal']} by itself: {done.stderr}"
+        return End(None, told["code"], done.stdout + done.stderr)
+    assert told["signal"] == 9, f"{told['fired']} fired, and the tool went on: {told}"
+    point, side = told["fired"]
+    return End((point, side), told["code"], done.stdout + done.stderr)
+
+
+def kill_through(
+    lab: Lab,
+    tally: Tally,
+    found: Trace,
+    following: Callable[[End | None], Sequence[str | Path] | None],
+    *,
+    seconds: float = 60,
+) -> None:
+    """Run command after command, each killed at the next target that it comes to.
+
+    *following* says which command comes next, given how the last one ended; None: the end.
+    """
+    deadline = time.monotonic() + seconds
+    end: End | None = None
+    while (words := following(end)) is not None:
+        assert time.monotonic() < deadline, f"not done within {seconds:g} s: {tally}; last: {end}"
+        end = killed_at(lab, tally.wanted, found, *words)
+        if end.fired is not None:
+            tally.fired.append(end.fired)
