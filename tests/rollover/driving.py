@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
-from tests.lab import Lab
+from cryptography.hazmat.primitives import hashes
+
+from tests.lab import Certificate, Lab, endpoint, wait_for
 from tests.lab import addresses as at
 from tests.lab.maillog import Counts
 
@@ -18,6 +24,13 @@ Service = dict[str, Any]
 def service(lab: Lab, name: str = "mail") -> Service:
     """Return the object of one service in `status --json`."""
     (found,) = (it for it in lab.status()["services"] if it["name"] == name)
+    return dict(found)
+
+
+def left_by_advance(name: str = "mail") -> Service:
+    """Return the same from where the last run left it for monitoring: half a second of processor time less."""
+    document = json.loads(Path("/run/rollover/status.json").read_text())
+    (found,) = (it for it in document["services"] if it["name"] == name)
     return dict(found)
 
 
@@ -40,6 +53,7 @@ def advance_until(
     seconds: float = 60,
     every: float = 1.0,
     each: Callable[[Service], None] | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Service:
     """Run `advance mail` every *every* seconds, as a quick timer would, until *done*; return the service then.
 
@@ -48,9 +62,9 @@ def advance_until(
     deadline = time.monotonic() + seconds
     while True:
         begin = time.monotonic()
-        ticked = lab.rollover("advance", "mail")
+        ticked = lab.rollover("advance", "mail", env=env)
         assert ticked.returncode in {0, 1, 75}, f"advance exited {ticked.returncode}: {ticked.stdout}{ticked.stderr}"
-        it = service(lab)
+        it = left_by_advance()
         if each is not None:
             each(it)
         if done(it):
@@ -84,12 +98,22 @@ def steady_mail(lab: Lab, per_second: float = 10) -> Iterator[Callable[[], Count
     lab.load.stop()  # every message has an outcome
 
 
-def nothing_deferred(lab: Lab) -> None:
-    """Assert that all mail since the lab's start arrived, every connection authenticated by DANE."""
-    mail = lab.mail
+def nothing_deferred(lab: Lab, mail: Counts | None = None) -> None:
+    """Assert that all mail since the lab's start, or *mail*, arrived, every connection authenticated by DANE."""
+    mail = lab.mail if mail is None else mail
     assert (mail.deferred, mail.bounced, mail.other) == (0, 0, 0), f"{mail}\n{mail.reasons}"
     assert mail.sent > 0
     assert mail.verified >= mail.sent
+
+
+def only_serves(lab: Lab, certificate: Certificate) -> None:
+    """Assert the end of a rollover: *certificate* is served, its record alone is published, nothing is wrong."""
+    assert lab.served() == certificate.spki
+    alone_in_dns(lab, certificate)
+    it = service(lab)
+    assert (it["phase"], it["level"], it["problems"]) == ("steady", "ok", []), json.dumps(it, indent=1)
+    states = {c["fingerprint"]: c["state"] for c in it["credentials"]}
+    assert states.get(certificate.fingerprint) == "active", states
 
 
 def two_lines(stderr: str) -> tuple[str, str]:
@@ -99,3 +123,100 @@ def two_lines(stderr: str) -> tuple[str, str]:
     assert lines[0].startswith("rollover: error: "), stderr
     assert lines[1].startswith("rollover: hint: "), stderr
     return lines[0].removeprefix("rollover: error: "), lines[1].removeprefix("rollover: hint: ")
+
+
+# ------------------------------------------------------------------ what was done, and what is served
+
+
+def history(lab: Lab, name: str = "mail") -> list[dict[str, Any]]:
+    """Return the events of `history --json`, oldest first."""
+    return [json.loads(line) for line in lab.rollover("history", name, "--json", check=0).stdout.splitlines()]
+
+
+def instant(event: dict[str, Any]) -> float:
+    """Return the time of an event in Unix seconds; the history resolves whole seconds."""
+    return datetime.fromisoformat(event["time"]).timestamp()
+
+
+def goal(it: Service) -> str:
+    """Return the fingerprint of the wanted certificate."""
+    (found,) = (str(c["fingerprint"]) for c in it["credentials"] if c["goal"])
+    return found
+
+
+def served_leaf(lab: Lab) -> str:
+    """Return the fingerprint of the leaf that the MX presents; `lab.served()` returns its key's."""
+    return endpoint.presented(lab.mx.address).fingerprint(hashes.SHA256()).hex()
+
+
+def alone_in_dns(lab: Lab, certificate: Certificate) -> None:
+    """Assert that *certificate*'s record is the whole RRset, at the primary and soon at the secondary."""
+    assert lab.primary.tlsa().records == (certificate.tlsa,)
+    wait_for(lambda: lab.secondary.tlsa().records == (certificate.tlsa,), "the secondary follows")
+
+
+# ------------------------------------------------------------------------------------------- certbot
+
+
+def serve_lineage(lab: Lab) -> Certificate:
+    """Make the host one that was set up with certbot: its lineage is what Postfix names, and what DNS has.
+
+    The tool is not involved yet. Returns the lineage as it is.
+    """
+    first = lab.certbot.certonly()
+    lab.primary.update(f"update delete {at.OWNER} TLSA\nupdate add {at.OWNER} {lab.ttl} TLSA {first.tlsa}")
+    lab.mx.postconf(f"smtpd_tls_cert_file={first.fullchain}", f"smtpd_tls_key_file={first.privkey}")
+    lab.mx.reload()
+    wait_for(lambda: lab.served() == first.spki, "Postfix presents the lineage")
+    wait_for(lambda: lab.secondary.tlsa().records == (first.tlsa,), "the secondary follows")
+    forget_caches(lab)
+    return first
+
+
+def forget_caches(lab: Lab) -> None:
+    """Let no resolver hold anything of the past."""
+    for resolver in lab.resolvers:
+        resolver.flush()
+
+
+class Renewal:
+    """A `certbot renew` under way; its deploy hooks run once `let_hooks_run` was called.
+
+    *output* is what certbot printed, that of the hooks included, once it has ended.
+    """
+
+    def __init__(self, lab: Lab) -> None:
+        self.reached, self._go = lab.directory / "gate-reached", lab.directory / "gate-open"
+        self.output = ""
+        for path in (self.reached, self._go):
+            path.unlink(missing_ok=True)
+        self.gate = lab.certbot.config_directory / "renewal-hooks" / "deploy" / "0-gate"  # the first by its name
+        self.gate.parent.mkdir(parents=True, exist_ok=True)
+        wait = f"for _ in $(seq 1200); do [ -e {self._go} ] && exit 0; sleep 0.05; done"
+        self.gate.write_text(f"#!/bin/sh\ntouch {self.reached}\n{wait}\nexit 1\n")
+        self.gate.chmod(0o755)
+
+    def let_hooks_run(self) -> None:
+        """Open the gate."""
+        self._go.touch()
+
+
+@contextmanager
+def renewing(lab: Lab, lineage: str = "", **options: Any) -> Iterator[Renewal]:
+    """Run `certbot renew` up to its deploy hooks, then the block, then certbot to its end, which must be good.
+
+    So a test can prepare the very moment at which the hook hands the certificate over.
+    """
+    renewal = Renewal(lab)
+    with ThreadPoolExecutor(1) as pool:
+        certbot = pool.submit(lab.certbot.renew, lineage, **options)
+        try:
+            wait_for(lambda: renewal.reached.exists() or certbot.done(), "certbot comes to its deploy hooks", 60)
+            yield renewal
+            renewal.let_hooks_run()
+            done: CompletedProcess[str] = certbot.result(60)
+        finally:
+            renewal.let_hooks_run()
+            renewal.gate.unlink()
+    renewal.output = done.stdout + done.stderr
+    assert renewal.reached.exists(), f"certbot ran no deploy hook:\n{renewal.output}"
