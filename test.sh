@@ -6,41 +6,17 @@
 # Needs Debian 12 with Python 3.11; as root it installs what else is missing. The servers run in
 # private namespaces; nothing of the host is stopped, started or configured.
 # ROLLOVER_TEST_JOBS: how many labs run at the same time (default 3).
-set -euo pipefail
-cd "$(dirname "$(readlink -f "$0")")"
-umask 022
-unset PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTEST_ADDOPTS
-export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin" PIP_DISABLE_PIP_VERSION_CHECK=1
 
-PACKAGES=(
-    bind9 bind9-utils bind9-dnsutils unbound postfix dovecot-imapd pebble
-    certbot python3-certbot-dns-rfc2136 swaks gnutls-bin ldnsutils openssl
-    iproute2 util-linux faketime shellcheck strace python3-venv
-)
+# shellcheck source=tests/setup.sh
+. "$(dirname "$(readlink -f "$0")")/tests/setup.sh"
+
+PACKAGES=("${LAB_PACKAGES[@]}" dovecot-imapd swaks gnutls-bin ldnsutils faketime shellcheck strace)
 JOBS=${ROLLOVER_TEST_JOBS:-3}
-VENV=.venv
 NOBODY=65534
 
-step() { printf '==> %s\n' "$*"; }
-
-fail() { # MESSAGE HINT CODE
-    printf 'test.sh: error: %s\ntest.sh: hint: %s\n' "$1" "$2" >&2
-    exit "$3"
-}
-
-scratch=$(mktemp -d /tmp/rt.XXXXXX) # short: servers put sockets below it, whose paths end at 107 octets
-policy=/usr/sbin/policy-rc.d
-policy_is_ours=
-restore_policy() {
-    if [ -z "$policy_is_ours" ]; then return; fi
-    rm -f "$policy"
-    if [ -e "$scratch/policy-rc.d" ]; then cp -a "$scratch/policy-rc.d" "$policy"; fi
-    policy_is_ours=
-}
 cleanup() {
     code=$?
-    restore_policy
-    rm -rf "$scratch"
+    clean_up
     printf '==> total time: %d min %02d s\n' $((SECONDS / 60)) $((SECONDS % 60))
     exit "$code"
 }
@@ -56,7 +32,7 @@ for argument in "$@"; do
     case $argument in
     --unit) only_unit=yes ;;
     -h | --help)
-        sed -n '2,9s/^# \{0,1\}//p' test.sh
+        sed -n '2,8s/^# \{0,1\}//p' test.sh
         trap - EXIT
         rm -rf "$scratch"
         exit 0
@@ -78,72 +54,10 @@ if [ "$(id -u)" -ne 0 ] && [ ${#lab_paths[@]} -gt 0 ]; then
         "run it as root, or run the other tests: ./test.sh --unit" 77
 fi
 
-# --- Debian packages
+# --- set-up
 
-missing=()
-for package in "${PACKAGES[@]}"; do
-    state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
-    if [ "$state" != installed ]; then missing+=("$package"); fi
-done
-if [ ${#missing[@]} -eq 0 ]; then
-    step "Debian packages: all ${#PACKAGES[@]} are there"
-elif [ "$(id -u)" -ne 0 ]; then
-    step "Debian packages: missing, and not installed without root: ${missing[*]}"
-else
-    step "Debian packages: installing ${missing[*]}"
-    export DEBIAN_FRONTEND=noninteractive
-    # No daemon is started, and Postfix gets no configuration: the tests bring their own.
-    if [ -e "$policy" ]; then cp -a "$policy" "$scratch/policy-rc.d"; fi
-    policy_is_ours=yes
-    rm -f "$policy"
-    printf '#!/bin/sh\nexit 101\n' >"$policy"
-    chmod 755 "$policy"
-    echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
-    apt-get update -q -q
-    # --no-remove: rather no tests than a host without the mail server that it had.
-    apt-get install -q -q --yes --no-install-recommends --no-remove "${missing[@]}" >"$scratch/apt.log" 2>&1 || {
-        tail -n 20 "$scratch/apt.log" >&2
-        fail "apt-get cannot install ${missing[*]}" "see above; another mail server has to be removed by hand first" 69
-    }
-    restore_policy
-fi
-
-# --- Python
-
-python=
-for candidate in /usr/bin/python3 python3.11 python3; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-        python=$candidate
-        break
-    fi
-done
-[ -n "$python" ] || fail "no Python 3.11 or newer" "apt-get install python3 python3-venv" 69
-
-if ! "$VENV/bin/python" -c 'import pip' 2>/dev/null; then
-    step "virtual environment: making $VENV with $python"
-    rm -rf "$VENV"
-    "$python" -m venv "$VENV" || fail "$python cannot make a virtual environment" "apt-get install python3-venv" 69
-fi
-
-# What is installed there, and from what: a stamp for each. --version: a lock is good for one Python.
-stamp_of() { { "$VENV/bin/python" --version && pwd && cat "$@"; } | sha256sum; }
-lock_stamp=$(stamp_of requirements/test.txt)
-if [ "$lock_stamp" = "$(cat "$VENV/.lock-stamp" 2>/dev/null)" ]; then
-    step "Python packages: as in requirements/test.txt"
-else
-    step "Python packages: installing requirements/test.txt, hashes checked"
-    "$VENV/bin/python" -m pip install --quiet --require-hashes --no-deps -r requirements/test.txt
-    "$VENV/bin/python" -m pip check
-    echo "$lock_stamp" >"$VENV/.lock-stamp"
-fi
-project_stamp=$(stamp_of pyproject.toml rollover/__init__.py)
-if [ "$project_stamp" = "$(cat "$VENV/.project-stamp" 2>/dev/null)" ] && [ -x "$VENV/bin/rollover" ]; then
-    step "rollover: installed in $VENV from this tree"
-else
-    step "rollover: installing this tree into $VENV, editable"
-    "$VENV/bin/python" -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
-    echo "$project_stamp" >"$VENV/.project-stamp"
-fi
+install_debian_packages "${PACKAGES[@]}"
+install_python_packages
 
 # --- static checks and the wheel
 
