@@ -27,7 +27,7 @@ scratch=$(mktemp -d /tmp/rt.XXXXXX) # short: servers put sockets below it, whose
 policy=/usr/sbin/policy-rc.d
 policy_is_ours=
 restore_policy() {
-    if [ -z "$policy_is_ours" ]; then return; fi
+    if [ -z "$policy_is_ours" ]; then return 0; fi # 0: in a trap it would be the status before
     rm -f "$policy"
     if [ -e "$scratch/policy-rc.d" ]; then cp -a "$scratch/policy-rc.d" "$policy"; fi
     policy_is_ours=
