@@ -266,8 +266,9 @@ def scan_sources(host: Host) -> list[str]:
     by ``status`` until the source holds something else.
     """
     found: list[str] = []
+    known = host.store.summaries()
     for it in host.config:
-        if not host.store.book(it.name).adopted:
+        if it.name not in known or not known[it.name].adopted:
             continue
         files = _files_of(source_of(host, it))
         if files is None:

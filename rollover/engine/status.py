@@ -10,21 +10,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rollover.core.model import World
+from rollover.core.model import Book, World
 from rollover.core.report import SCHEMA, Report, aged, unseen, worst
 from rollover.core.timing import stamp
 from rollover.engine.host import Host
+from rollover.state.services import Summary
 
 
 def reports(host: Host, names: Sequence[str] = ()) -> list[Report]:
     """Return a report of each service (all without *names*), from memory; changes nothing."""
     now = host.clock.now().wall
+    known = host.store.summaries()
     told = []
     for name in names or host.services:
-        service = host.service(name)
-        world = World(service, host.store.book(name), {}, {}, {})
-        stored = host.store.report(name)
-        told.append(aged(Report.from_json(stored), world, now) if stored else unseen(world, now))
+        it = known.get(name, Summary())
+        world = World(host.service(name), Book(adopted=it.adopted), {}, {}, {})
+        told.append(aged(Report.from_json(it.report), world, now) if it.report else unseen(world, now))
     return told
 
 

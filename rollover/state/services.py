@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,15 @@ from rollover.core.model import Book, Standing
 from rollover.core.timing import parse_stamp
 from rollover.state import codec
 from rollover.state.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Whether a service is adopted, not before when it needs a look, the report of the last one."""
+
+    adopted: bool = False
+    due: datetime | None = None
+    report: dict[str, Any] | None = None
 
 
 class Services(Database):
@@ -28,6 +38,15 @@ class Services(Database):
             )
         }
         return codec.book_in(rows[0][0], standings)
+
+    def summaries(self) -> dict[str, Summary]:
+        """Return what a tick and ``status`` need of every service, in one query: there may be many."""
+        return {
+            name: Summary(bool(adopted), parse_stamp(due) if due else None, json.loads(report) if report else None)
+            for name, adopted, due, report in self._rows(
+                "SELECT name, json_extract(book, '$.adopted'), due, report FROM service"
+            )
+        }
 
     def save_book(self, service: str, book: Book, before: Book | None = None) -> None:
         """Store *book*; of the standings only those that differ from *before*."""
