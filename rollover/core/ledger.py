@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from rollover.core.servers import incomplete
-from rollover.core.sighting import OwnerSighting
+from rollover.core.servers import answered, incomplete
+from rollover.core.sighting import OwnerSighting, ServerAnswer
 from rollover.core.timing import Instant, elapsed, not_in_future
 from rollover.core.tlsa import Chain, RRset, valid
 
@@ -82,7 +82,8 @@ def observe(ledger: Ledger, seen: OwnerSighting, now: Instant, *, clock_agrees: 
     """Return *ledger* with one sighting entered.
 
     *clock_agrees* tells whether a TSIG-signed answer agreed with our clock in this run: without it
-    nothing becomes gone. *keep* is the longest patience of any service here, for forgetting.
+    nothing becomes gone, and nothing is forgotten. *keep* is the longest patience of any service
+    here, for forgetting.
     """
     shown: set[tuple[RRset | None, int]] = {(a.rrset, a.ttl) for a in seen.servers if a.rrset is not None}
     complete = not incomplete(seen)
@@ -94,25 +95,26 @@ def observe(ledger: Ledger, seen: OwnerSighting, now: Instant, *, clock_agrees: 
     inception, inceptions, ours = ledger.inception, ledger.inceptions, ledger.ours
     unknown = _came_back_with_news(ledger, seen)
     if primary is not None:
-        changed = ledger.inception is not None and primary.inception != ledger.inception
+        # Once a signature was seen, its absence is a change too: somebody took the RRset away, or put it back.
+        changed = bool(ledger.inceptions) and primary.inception != ledger.inception
         if ours is not None and primary.rrset == ours:
             ours = None  # what we see is what we did
         elif changed:
             unknown = True
         inception = primary.inception
-        if inception is not None and inception not in inceptions:
-            inceptions = (*inceptions, inception)[-INCEPTIONS_KEPT:]
+        new = {a.inception for a in _signers(seen) if a.inception is not None} - set(inceptions)
+        inceptions = (*inceptions, *sorted(new))[-INCEPTIONS_KEPT:]
     if unknown:
         ttl = max((e.ttl for e in entries), default=0)
         entries = [e for e in entries if not (e.rrset is None and e.ttl == ttl)]
         entries.append(Entry(None, ttl, gone=known_gone))
     return replace(
         ledger,
-        entries=tuple(e for e in entries if not _forgettable(e, now, keep)),
+        entries=tuple(e for e in entries if not (clock_agrees and _forgettable(e, now, keep))),
         inception=inception,
         inceptions=inceptions,
         ours=ours,
-        absent=frozenset(a.server for a in seen.servers if not a.reached),
+        absent=frozenset(a.server for a in seen.servers if not answered(a)),
     )
 
 
@@ -121,8 +123,10 @@ def _look_again(
 ) -> Entry:
     if (entry.rrset, entry.ttl) in shown:
         return replace(entry, gone=None, intended=None)
-    if entry.intended is not None and elapsed(entry.intended, now) < MAY_LAND:
-        return replace(entry, gone=None)
+    if entry.intended is not None:
+        intended = not_in_future(entry.intended, now)
+        if elapsed(intended, now) < MAY_LAND:
+            return replace(entry, gone=None, intended=intended)
     if entry.gone is None:
         return replace(entry, gone=known_gone, intended=None if known_gone else entry.intended)
     if clock_agrees:
@@ -136,15 +140,28 @@ def _came_back_with_news(ledger: Ledger, seen: OwnerSighting) -> bool:
     It may have served another RRset meanwhile. A server that returns as it left starts nothing over:
     else one lost packet a day would mean no rollover at a TTL of a day.
     """
-    current = seen.primary.inception if seen.primary else None
+    present = {a.inception for a in _signers(seen) if a.server not in ledger.absent or a.primary}
     return any(
         a.server in ledger.absent
+        and a.rrset is not None
         and a.inception is not None
-        and a.inception != current
+        and a.inception not in present
         and a.inception not in ledger.inceptions
         for a in seen.servers
-        if a.reached
     )
+
+
+def _signers(seen: OwnerSighting) -> tuple[ServerAnswer, ...]:
+    """Return the answers whose signatures tell the RRset's history: the primary's.
+
+    Where that is signed behind the primary, those of all servers.
+    """
+    primary = seen.primary
+    if primary is None:
+        return ()
+    if primary.inception is not None or not primary.rrset:
+        return (primary,)
+    return tuple(a for a in seen.servers if a.rrset is not None)
 
 
 def _forgettable(entry: Entry, now: Instant, keep: Patience) -> bool:
@@ -154,21 +171,22 @@ def _forgettable(entry: Entry, now: Instant, keep: Patience) -> bool:
 def intend(ledger: Ledger, rrset: RRset, ttl: int, now: Instant) -> Ledger:
     """Return *ledger* with an update noted before it is sent: it makes *rrset* with *ttl* seconds.
 
-    It counts as shown until settle() or until ten minutes have passed: it may land late.
+    It counts as shown until its answer is known (settle()) or ten minutes have passed: it may land
+    late. If it is known that it changed nothing, the ledger from before it holds again.
     """
     ttl = max(ttl, ledger.largest_ttl)
     others = tuple(e for e in ledger.entries if (e.rrset, e.ttl) != (rrset, ttl))
     return replace(ledger, entries=(*others, Entry(rrset, ttl, intended=now)), ours=rrset)
 
 
-def settle(ledger: Ledger) -> Ledger:
-    """Return *ledger* once the answer to the update is known: the next sighting decides alone."""
-    return replace(ledger, entries=tuple(replace(e, intended=None) for e in ledger.entries))
+def settle(ledger: Ledger, rrset: RRset) -> Ledger:
+    """Return *ledger* once it is known that the update to *rrset* was applied: the next sighting decides alone.
 
-
-def refused(ledger: Ledger) -> Ledger:
-    """Return *ledger* once it is known that the update changed nothing."""
-    return replace(settle(ledger), ours=None)
+    Another update, whose answer never came, may still land.
+    """
+    return replace(
+        ledger, entries=tuple(replace(e, intended=None) if e.rrset == rrset else e for e in ledger.entries)
+    )
 
 
 def wait_left(ledger: Ledger, chain: Chain, patience: Patience, now: Instant) -> float | None:

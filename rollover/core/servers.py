@@ -31,6 +31,11 @@ def serial_older(a: int, b: int) -> bool:
     return a != b and ((b - a) & 0xFFFFFFFF) < 0x80000000
 
 
+def answered(answer: ServerAnswer) -> bool:
+    """Tell whether *answer* says anything about the owner."""
+    return answer.reached and (answer.rrset is not None or bool(answer.cname))
+
+
 def primaries(owner: OwnerSighting) -> dict[str, ServerAnswer]:
     """Return the primary of each zone on the way to the records."""
     return {a.zone: a for a in owner.servers if a.primary and a.reached}
@@ -55,13 +60,34 @@ def incomplete(owner: OwnerSighting) -> tuple[Laggard, ...]:
     first = primaries(owner)
     found = []
     for answer in owner.servers:
-        if not answer.reached or (answer.rrset is None and not answer.cname):
+        if not answered(answer):
             code = "primary-unreachable" if answer.primary else "server-unreachable"
             found.append(Laggard(answer.server, code, answer.problem or "gave no answer"))
         elif behind(answer, first.get(answer.zone)):
             theirs = first[answer.zone].serial
             found.append(Laggard(answer.server, "secondary-stale", f"has serial {answer.serial}, the primary {theirs}"))
-    return tuple(found)
+    return (*found, *_elsewhere(owner))
+
+
+def _elsewhere(owner: OwnerSighting) -> list[Laggard]:
+    """Return the servers whose CNAMEs lead elsewhere than the primary's: nobody looked at the RRset there.
+
+    In a zone whose primary is not ours to ask, all servers have to say the same.
+    """
+    found = []
+    for zone in dict.fromkeys(a.zone for a in owner.servers):
+        ways: dict[str, list[str]] = {}
+        first = ""
+        for a in owner.servers:
+            if a.zone == zone and answered(a):
+                ways.setdefault(a.server, []).append(a.cname)
+                first = a.server if a.primary or not first else first
+        found += [
+            Laggard(server, "secondary-stale", f"leads to {' and '.join(filter(None, way)) or 'no other name'}")
+            for server, way in ways.items()
+            if way != ways[first]
+        ]
+    return found
 
 
 def badly_signed(owner: OwnerSighting) -> tuple[Laggard, ...]:

@@ -5,12 +5,13 @@ A kill at any instruction leaves either an intent that the next look sets right,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from rollover.core import goals
 from rollover.core.errors import RolloverError, ServerError
-from rollover.core.ledger import intend, refused, settle
+from rollover.core.ledger import Ledger, intend, settle
 from rollover.core.model import OpenInstall, Reload, World, picture
 from rollover.core.problems import KINDS, Problem, problem
 from rollover.core.sighting import Sighting
@@ -63,13 +64,11 @@ async def _update(host: Host, world: World, step: Update) -> None:
         await host.clock.sleep(left)
     now = host.clock.now()
     owners = _owners_at(host, step)
+    before = store.ledgers_or_new(o for at in owners.values() for o in at)
     with store.transaction():
         number = store.intend(name, "update", {"zone": step.zone, "changes": [_told(c) for c in step.changes]}, now)
         for change in step.changes:
-            store.save_ledgers(
-                intend(ledger, change.result, change.ttl, now)
-                for ledger in store.ledgers_or_new(owners[change.target]).values()
-            )
+            store.save_ledgers(intend(before[owner], change.result, change.ttl, now) for owner in owners[change.target])
             store.manage(change.target, _ours(world, change))
         store.save_zone(step.zone, updated=now)
     error: RolloverError | None = None
@@ -80,10 +79,12 @@ async def _update(host: Host, world: World, step: Update) -> None:
     try:
         back = await host.hands.names.read_back(step.changes)
     except RolloverError as silence:
-        raise _update_failed(world, step, error or silence, number, host, known=False) from silence
+        raise _update_failed(world, step, error or silence, number, host, None) from silence
     if all(_as_wanted(c, b) for c, b in zip(step.changes, back, strict=True)):
         with store.transaction():
-            store.save_ledgers(settle(x) for c in step.changes for x in store.ledgers(owners[c.target]).values())
+            store.save_ledgers(
+                settle(x, c.result) for c in step.changes for x in store.ledgers(owners[c.target]).values()
+            )
             store.close_intent(number, "applied", host.clock.now().wall)
             for change in step.changes:
                 store.event(
@@ -101,7 +102,7 @@ async def _update(host: Host, world: World, step: Update) -> None:
         at = "; ".join(f"{c.target}: {b.problem or f'TTL {b.ttl}, not {c.ttl}'}" for c, b in odd)
         error = NotApplied(f"the primary of {step.zone} answered NOERROR and did not do it at {at}")
         known = all(b.outcome == "not-applied" for _, b in odd)
-    raise _update_failed(world, step, error, number, host, known=known)
+    raise _update_failed(world, step, error, number, host, before if known else None)
 
 
 def _as_wanted(change: OwnerChange, back: ReadBack) -> bool:
@@ -121,13 +122,14 @@ class NotApplied(ServerError):
         )
 
 
-def _update_failed(world: World, step: Update, error: RolloverError, number: int, host: Host, *, known: bool) -> Failed:
-    """Return what to raise; a change that is *known* not to have happened leaves the ledger."""
+def _update_failed(
+    world: World, step: Update, error: RolloverError, number: int, host: Host, before: Mapping[str, Ledger] | None
+) -> Failed:
+    """Return what to raise. *before*: the ledgers that hold again, where it is known that nothing changed."""
     store, name, wall = host.store, world.service.name, host.clock.now().wall
-    owners = _owners_at(host, step)
     with store.transaction():
-        if known:
-            store.save_ledgers(refused(x) for c in step.changes for x in store.ledgers(owners[c.target]).values())
+        if before is not None:
+            store.save_ledgers(before.values())
             store.close_intent(number, f"failed: {error.message}", wall)
         store.event_once(name, "update-failed", error.message, wall, hint=error.hint, zone=step.zone)
     code = _code(error)
