@@ -1,0 +1,172 @@
+"""certbot renews: with a new key, with the wait taken out, with the same key."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab import Certificate, Lab, wait_for
+from tests.lab import addresses as at
+from tests.rollover.driving import (
+    advance_to,
+    alone_in_dns,
+    codes,
+    fill_caches,
+    forget_caches,
+    goal,
+    history,
+    instant,
+    nothing_deferred,
+    renewing,
+    serve_lineage,
+    served_leaf,
+    service,
+    steady_mail,
+)
+
+TTL = 20
+LAB_OPTIONS = {"ttl": TTL}
+NOISE = 15  # seconds that a busy machine may add to a rollover; the figure itself is printed
+
+
+@pytest.fixture
+def host(shared_lab: Lab) -> Lab:
+    """A host where certbot's lineage is served and adopted, its hook installed, nothing under way."""
+    if service(shared_lab)["phase"] == "unadopted":
+        shared_lab.configure(check_every="1m")
+        serve_lineage(shared_lab)
+        shared_lab.rollover("adopt", "mail", check=0)
+        shared_lab.rollover("hook", "install", "certbot", check=0)
+    advance_to(shared_lab, "steady")
+    forget_caches(shared_lab)
+    return shared_lab
+
+
+def renew_at_the_worst_moment(
+    lab: Lab, then: Callable[[], object] = lambda: None
+) -> tuple[Certificate, Certificate, float]:
+    """Let certbot renew with a new key; return the old and the new certificate, and the seconds to the secondary.
+
+    The senders' caches are filled right before the hook, and shown to hold the old RRset once the new one
+    is published; *then* is called at that moment.
+    """
+    old = lab.certbot.lineage()
+    assert lab.primary.tlsa().records == (old.tlsa,)
+    with renewing(lab) as renewal:
+        fill_caches(lab)
+        renewal.let_hooks_run()
+        new = lab.certbot.lineage()
+        wait_for(lambda: new.tlsa in lab.primary.tlsa().records, "the hook publishes", 30)
+        published = time.monotonic()
+        held = [sender.resolver.cached() for sender in lab.senders]
+        wait_for(lambda: new.tlsa in lab.secondary.tlsa().records, "the secondary has it", 30)
+        propagation = time.monotonic() - published
+        then()
+    assert [x.records for x in held] == [(old.tlsa,)] * 2, "both caches hold the old RRset at publication"
+    assert min(x.ttl for x in held) > 0
+    assert lab.primary.tlsa().records == tuple(sorted((old.tlsa, new.tlsa)))
+    return old, new, propagation
+
+
+def test_a_renewed_certificate_rolls_over_without_one_deferred_message(host: Lab) -> None:
+    """The hook hands over a new key: it is published, waited for, installed, proven, and alone at the end."""
+    began = len(history(host))
+
+    with steady_mail(host) as mail:
+        start = host.mail.mark()
+        old, new, propagation = renew_at_the_worst_moment(host)
+        assert host.served() == old.spki, "the hook has returned, and nothing is installed"
+        advance_to(host, "retaining", seconds=150)
+        assert host.served() == new.spki
+        it = advance_to(host, "steady")
+        end = host.mail.mark()
+
+    nothing_deferred(host, mail())
+    alone_in_dns(host, new)
+    assert (it["level"], codes(it), goal(it)) == ("ok", set(), new.fingerprint)
+    events = history(host)[began:]
+    took = _instant_of(events, "phase", "-> retaining") - _instant_of(events, "deployed")
+    each_second = host.mail.minimum_per_second(start, end)
+    print(
+        f"\ndeploy to retaining: {took:.0f} s at TTL {TTL} s, propagation {propagation:.1f} s; "
+        f"{mail()}; at least {each_second} messages in every second"
+    )
+    assert 2 * TTL <= took <= 2 * TTL + propagation + 5 + NOISE
+    assert each_second >= 5
+    _proven(events, old.fingerprint, new.fingerprint)
+
+
+def test_a_renewal_with_the_same_key_is_installed_without_a_wait(host: Lab) -> None:
+    """`certbot renew --reuse-key`: the certificate is installed at once, and DNS is not touched."""
+    old = host.certbot.lineage()
+    assert served_leaf(host) == old.fingerprint
+    began = len(history(host))
+
+    with steady_mail(host) as mail:
+        with renewing(host, reuse_key=True):
+            serial = _settled_serial(host)  # certbot's challenge is gone: from here on nobody has to change the zone
+            fill_caches(host)
+        new = host.certbot.lineage()
+        it = advance_to(host, "steady")
+        assert served_leaf(host) == new.fingerprint
+
+    nothing_deferred(host, mail())
+    assert new.fingerprint != old.fingerprint
+    assert new.spki == old.spki
+    assert (goal(it), codes(it)) == (new.fingerprint, set())
+    assert host.primary.serial(at.DOMAIN) == serial == host.secondary.serial(at.DOMAIN)
+    alone_in_dns(host, new)
+    events = history(host)[began:]
+    assert not {e["kind"] for e in events} & {"published", "withdrawn"}
+    assert not [e for e in events if e["kind"] == "phase" and "waiting" in e["text"]]
+    took = _instant_of(events, "reloaded") - _instant_of(events, "deployed")
+    print(f"\ndeploy to reload with the same key: {took:.0f} s; {mail()}")
+    assert took <= 5 + NOISE
+
+
+def test_with_the_wait_taken_out_mail_is_deferred(host: Lab, tmp_path: Path) -> None:
+    """The control: the same tool, the same renewal, but for the rule that waits; then senders' caches defer mail."""
+    (tmp_path / "sitecustomize.py").write_text("from rollover.core import machine\nmachine.wait = lambda view: None\n")
+
+    with steady_mail(host) as mail:
+        hasty = partial(host.rollover, "advance", "mail", env={"PYTHONPATH": str(tmp_path)})
+        _, new, _ = renew_at_the_worst_moment(host, then=hasty)
+        assert host.served() == new.spki
+        wait_for(lambda: mail().deferred, "mail is deferred", TTL)
+
+    print(f"\nwithout the wait: {mail()}")
+    assert mail().other > 0
+    assert any("not verified" in reason for reason in mail().reasons), mail().reasons
+    host.stop()  # caches hold what must not be relied upon: nobody goes on from here
+
+
+def _instant_of(events: list[dict[str, Any]], kind: str, text: str = "") -> float:
+    return instant(next(e for e in events if e["kind"] == kind and text in e["text"]))
+
+
+def _proven(events: list[dict[str, Any]], old: str, new: str) -> None:
+    """The history ends with one line of evidence, of this rollover."""
+    last = events[-1]
+    assert last["kind"] == "evidence"
+    assert [e["kind"] for e in events].count("evidence") == 1
+    assert (last["previous"], last["fingerprint"]) == (old, new)
+    assert len(last["endpoints"]) == 2, "with and without SNI"
+    assert last["connections_before"] >= 2
+    assert last["connections_after"] >= 6, "three rounds"
+    assert f"{len(last['endpoints'])} endpoints proven" in last["text"]
+
+
+def _settled_serial(lab: Lab) -> int:
+    """Return the zone's serial once both servers have shown the same one for a second: signing is done."""
+    since, serial = time.monotonic(), 0
+    while time.monotonic() < since + 1:
+        now = lab.primary.serial(at.DOMAIN)
+        if now != serial or lab.secondary.serial(at.DOMAIN) != now:
+            since, serial = time.monotonic(), now
+        time.sleep(0.05)
+    return serial
