@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
-from rollover.core.model import World
+from rollover.core.ledger import wait_left
+from rollover.core.model import Credential, World
 from rollover.core.problems import Level, Problem, problem
 from rollover.core.servers import badly_signed, incomplete
 from rollover.core.sighting import Outcome
@@ -151,3 +153,20 @@ def _certificates(view: View) -> Iterator[Problem]:
             "certificate-expiring",
             f"certificate {active.fingerprint[:16]} expires at {stamp(active.not_after)}",
         )
+    goal = view.world.goal
+    if goal is not None and goal.fingerprint != active.fingerprint and active.not_after <= wall + _earliest(view, goal):
+        yield _p(
+            view.world,
+            "certificate-late",
+            f"certificate {active.fingerprint[:16]} expires at {stamp(active.not_after)}, before {goal.fingerprint[:16]} can be ready",
+        )
+
+
+def _earliest(view: View, goal: Credential) -> timedelta:
+    """Return how long it takes at least until the goal is ready, as far as can be told now."""
+    service, longest = view.world.service, 0.0
+    for owner in view.seen.owners:
+        ledger = view.world.ledger(owner.owner)
+        left = wait_left(ledger, goal.chain, service.patience, view.now)
+        longest = max(longest, service.patience.span(ledger.largest_ttl) if left is None else left)
+    return timedelta(seconds=longest)
