@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rollover.mail.errors import MailConfigError
 from rollover.mail.run import run
@@ -119,8 +120,26 @@ def assignments(output: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+_read: dict[tuple[object, ...], Instance] = {}
+
+
 def read_instance(config_directory: str) -> Instance:
-    """Return how the instance in *config_directory* is configured now. Raises MailError."""
+    """Return how the instance in *config_directory* is configured now. Raises MailError.
+
+    Within one process postconf is asked again only when main.cf or master.cf has changed: many
+    services may share an instance, and each look asks for every one of them.
+    """
+    try:
+        files = [(Path(config_directory) / name).stat() for name in ("main.cf", "master.cf")]
+    except OSError:
+        return _ask(config_directory)  # postconf says it better
+    key = (config_directory, *((f.st_ino, f.st_size, f.st_mtime_ns, f.st_ctime_ns) for f in files))
+    if key not in _read:
+        _read[key] = _ask(config_directory)
+    return _read[key]
+
+
+def _ask(config_directory: str) -> Instance:
     main = assignments(postconf(config_directory, "-x", *CERTIFICATE_PARAMETERS, *SWITCHES, SNI_MAPS))
     overrides: dict[str, dict[str, str]] = {}
     for place, value in assignments(postconf(config_directory, "-x", "-P")).items():

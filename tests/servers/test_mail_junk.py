@@ -256,7 +256,7 @@ async def test_one_bad_connection_of_several_is_the_outcome(certificate: Certifi
 async def test_different_chains_are_all_seen(authority: Authority, certificate: Certificate) -> None:
     """Processes that present different chains are told apart; the one that answered last is last."""
     other = authority.issue()
-    turns = iter([(certificate, 0.6), (other, 0.0), (certificate, 0.3)])
+    turns = iter([(certificate, 0.6), (other, 0.3), (certificate, 0.0)])
 
     def script(peer: Peer) -> None:
         shown, pause = next(turns)

@@ -9,6 +9,7 @@ import pytest
 
 from rollover.core.errors import EX_CONFIG, CertificateError, RolloverError
 from rollover.core.sighting import Endpoint, Outcome
+from rollover.mail import mastercf
 from rollover.mail import postfix as postfix_module
 from rollover.mail.errors import MailConfigError, MailServerDown
 from rollover.mail.postfix import Postfix
@@ -130,6 +131,26 @@ def test_wiring_refuses_an_sni_table(lab: Lab, postfix: Postfix) -> None:
     assert "tls_server_sni_maps is set (hash:/etc/postfix/sni)" in postfix.wiring(CHAIN)
     assert "tls_server_sni_maps" in postfix.check(CHAIN)[0].hint
     assert "tls_server_sni_maps" in refusal(postfix.current_chain).message
+
+
+def test_wiring_asks_again_only_after_a_change(lab: Lab, postfix: Postfix, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty services of one instance cost one reading; an edit of either file is seen at once."""
+    calls: list[tuple[str, ...]] = []
+    real = mastercf.postconf
+
+    def counted(*arguments: str) -> str:
+        calls.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(mastercf, "postconf", counted)
+    for _ in range(50):
+        assert postfix.wiring(CHAIN) != ""
+    assert len(calls) == 3
+
+    lab.mx.postconf(f"smtpd_tls_chain_files={CHAIN}")
+    assert postfix.wiring(CHAIN) == ""
+    override(lab, "587/inet", "smtpd_tls_chain_files=/etc/other.pem")
+    assert "587/inet" in postfix.wiring(CHAIN)
 
 
 def test_wiring_says_what_postconf_says(lab: Lab, postfix: Postfix) -> None:
