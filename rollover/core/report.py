@@ -208,6 +208,8 @@ def _summary(world: World, step: Step) -> str:
         text += f"; {book.goal[:SHORT]} is wanted: {step.why}"
     elif isinstance(step, Rest) and step.phase is not Phase.STEADY:
         text += f"; {step.why}"
+    if book.queued:
+        text += f"; {book.queued[:SHORT]} is queued"
     return text
 
 
