@@ -15,6 +15,8 @@ _DNS_KEYS = frozenset(
     ("primary", "tsig_key", "resolver", "also_check", "ignore", "settle", "propagation_warn", "timeout", "zone")
 )
 
+_JUMPED = Path(__file__).with_name("jumped")
+
 
 def toml(tables: Mapping[str, object], prefix: str = "") -> str:
     """Return *tables* as TOML. A list of mappings becomes an array of tables."""
@@ -62,6 +64,7 @@ def environment(offset: str | None, more: Mapping[str, str] | None) -> dict[str,
             "FAKETIME": offset,
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "NO_FAKE_STAT": "1",
+            "PYTHONPATH": os.pathsep.join([str(_JUMPED), *filter(None, [result.get("PYTHONPATH")])]),
         }
     return result | dict(more or {})
 
