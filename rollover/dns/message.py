@@ -37,6 +37,8 @@ UDP_PAYLOAD = 1232  # octets that no path fragments
 MAX_TTL = 2**31 - 1  # RFC 2181 §8
 _QUESTION_MAY_BE_MISSING = {dns.rcode.FORMERR, dns.rcode.SERVFAIL, dns.rcode.NOTIMP, dns.rcode.REFUSED}
 _WANTED_IN_ADDITIONAL = {dns.rdatatype.A, dns.rdatatype.AAAA, dns.rdatatype.OPT, dns.rdatatype.TSIG}
+_SIGNED_TYPES = {dns.rdatatype.from_text(t) for t in ("TLSA", "CNAME", "DNAME", "NSEC", "NSEC3")}
+"""The types whose signatures are looked at."""
 
 
 class NotOurs(NoAnswer):
@@ -215,7 +217,7 @@ class _Reader:
             start = self.parser.current
             name = self.parser.get_name(None, decompress=True)
             kind, rdclass, ttl, length = self.parser.get_struct("!HHIH")
-            if last and kind not in _WANTED_IN_ADDITIONAL:
+            if self._is_needless(kind, length, last=last):
                 self.parser.get_bytes(length)
                 continue
             rdata = self._rdata(dns.rdatatype.RdataType.make(kind), dns.rdataclass.RdataClass.make(rdclass), length)
@@ -238,6 +240,13 @@ class _Reader:
             # The largest: what a resolver may hold longest (an RRset has one TTL, RFC 2181 §5.2).
             rrset.ttl = max(rrset.ttl, ttl if ttl <= MAX_TTL else 0)
         return tuple(rrsets.values())
+
+    def _is_needless(self, kind: int, length: int, *, last: bool) -> bool:
+        """Tell whether nobody reads such a record: taking rdata apart is what a look spends its time on."""
+        if kind == dns.rdatatype.RRSIG and length >= 2:
+            place = self.parser.current
+            return int.from_bytes(self.wire[place : place + 2], "big") not in _SIGNED_TYPES
+        return last and kind not in _WANTED_IN_ADDITIONAL
 
     def _rdata(self, kind: dns.rdatatype.RdataType, rdclass: dns.rdataclass.RdataClass, length: int) -> dns.rdata.Rdata:
         """Return parsed rdata; the bare octets for TLSA and for what does not parse."""

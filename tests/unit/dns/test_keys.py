@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollover.core.errors import EX_CONFIG, EX_NOPERM, ConfigError, PermissionsError, RolloverError
@@ -131,6 +131,9 @@ def test_the_secret_is_not_shown(tmp_path: Path) -> None:
         assert "rollover-key" in text
         assert SECRET not in text
         assert "secret" not in text
+
+
+@settings(deadline=None)
 
 
 @given(text=st.text(alphabet=st.sampled_from('key "a{};\n/*#algorithm secret hmac-sha256=+')) | st.binary())
