@@ -16,8 +16,8 @@ FIRST_TTL = 3600  # interface.md: "1h for a first record"
 def protecting(view: View, owner: OwnerSighting) -> OwnerChange | None:
     """Return what makes the RRset valid for every presentable chain of ours; None when it is."""
     current = _current(owner)
-    if not current:
-        return None  # an empty RRset defers nobody
+    if not current or shadowing(owner):
+        return None  # an empty RRset defers nobody; what would hide a wildcard is left to a person
     after = current
     for chain in view.presentable(owner):
         if view.known(chain) and not valid(current, chain):
@@ -34,12 +34,11 @@ def publishing(view: View, owner: OwnerSighting) -> OwnerChange | None:
     current, goal = _current(owner), view.world.goal
     if current is None or goal is None:
         return None
-    book = view.world.book
-    if not current and owner.owner in book.dane_on and owner.owner not in book.refill:
-        return None  # DANE was switched off by somebody: only a person fills it again
+    if switched_off(view, owner):
+        return None
     after = current | view.needed(goal.chain, current)
     for chain in view.guarded(owner):
-        if view.known(chain) and valid(current, chain) and not valid(after, chain):
+        if view.publishable(chain, owner) and valid(current, chain) and not valid(after, chain):
             after |= needed(chain, after, ())
     if after == current and not _wrong_ttl(view, owner):
         return None
@@ -48,14 +47,25 @@ def publishing(view: View, owner: OwnerSighting) -> OwnerChange | None:
 
 def withdrawing(view: View, owner: OwnerSighting) -> OwnerChange | None:
     """Return the removal of records that this store made and that no credential here needs."""
+    return _without(view, owner, view.world.managed.get(owner.target, EMPTY))
+
+
+def withdrawing_revoked(view: View, owner: OwnerSighting) -> OwnerChange | None:
+    """Return the same, of records of revoked keys only."""
+    keys = [c for c in view.world.credentials.values() if view.world.revoked(c.spki)]
+    theirs = EMPTY.union(*(view.needed(c.chain, _current(owner) or EMPTY) for c in keys))
+    return _without(view, owner, view.world.managed.get(owner.target, EMPTY) & theirs)
+
+
+def _without(view: View, owner: OwnerSighting, ours: RRset) -> OwnerChange | None:
     current = _current(owner)
     if not current or (owner.primary is not None and owner.primary.wildcard):
         return None
     kept: RRset = EMPTY
     for chain in (*view.guarded(owner), *_queued(view)):
-        if view.known(chain):
+        if view.publishable(chain, owner):
             kept |= view.needed(chain, current)
-    surplus = (view.world.managed.get(owner.target, EMPTY) & current) - kept
+    surplus = (ours & current) - kept
     return _change(view, owner, current, current - surplus) if surplus and surplus != current else None
 
 
@@ -66,6 +76,16 @@ def safe(view: View, change: OwnerChange) -> bool:
         for owner in view.seen.owners
         if owner.target == change.target
     )
+
+
+def switched_off(view: View, owner: OwnerSighting) -> bool:
+    """Tell whether somebody switched DANE off: the RRset is empty, was not, and nobody allowed to refill it.
+
+    Owners that are CNAMEs to one target share its RRset.
+    """
+    book = view.world.book
+    names = {o.owner for o in view.seen.owners if o.target == owner.target}
+    return _current(owner) == EMPTY and bool((names & book.dane_on) - book.refill)
 
 
 def shadowing(owner: OwnerSighting) -> bool:
@@ -90,7 +110,9 @@ def _queued(view: View) -> tuple[Chain, ...]:
 
 def _wrong_ttl(view: View, owner: OwnerSighting) -> bool:
     wanted, primary = view.world.service.ttl, owner.primary
-    return wanted is not None and primary is not None and bool(primary.rrset) and primary.own_ttl != wanted
+    if wanted is None or primary is None or not primary.rrset or primary.wildcard:
+        return False
+    return primary.own_ttl != wanted
 
 
 def _change(view: View, owner: OwnerSighting, current: RRset, after: RRset) -> OwnerChange:

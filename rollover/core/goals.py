@@ -11,11 +11,10 @@ from datetime import datetime
 
 from rollover.core.errors import EX_DATAERR, RolloverError
 from rollover.core.ledger import wait_left
-from rollover.core.model import Book, Credential, Pause, Standing, State, World
+from rollover.core.model import Book, Credential, OpenInstall, Pause, Standing, State, World, picture
+from rollover.core.sighting import EndpointSighting
 from rollover.core.timing import Instant, elapsed, elapsed_boot, stamp
 from rollover.core.view import expired
-
-ORDER = (State.GENERATED, State.PUBLISHED, State.READY, State.ACTIVE, State.RETIRED, State.REMOVED, State.REVOKED)
 
 
 class GoalRefused(RolloverError):
@@ -30,7 +29,7 @@ def mark(book: Book, fingerprint: str, state: State, wall: datetime) -> Book:
     old = book.standing(fingerprint)
     if old.state is state and state.value in old.since:
         return book
-    new = replace(old, state=state, since={**old.since, state.value: wall})
+    new = replace(old, state=state, since={state.value: wall, **old.since})
     return replace(book, standings={**book.standings, fingerprint: new})
 
 
@@ -55,11 +54,12 @@ def _must_queue(world: World, fingerprint: str, now: Instant) -> bool:
         return elapsed_boot(book.install.since, now) < 2 * world.service.verify_timeout
     if book.goal == book.active or book.goal not in world.credentials:
         return False
-    if expired(world.credentials[book.goal], now.wall):
+    goal = world.credentials[book.goal]
+    if expired(goal, now.wall) or world.revoked(goal.spki):
         return False
-    waiting = _ready_in(world, world.credentials[book.goal], now)
+    waiting = _ready_in(world, goal, now)
     newer = _ready_in(world, world.credentials[fingerprint], now)
-    return waiting is not None and newer != 0.0
+    return waiting is not None and (newer is None or waiting < newer)
 
 
 def _ready_in(world: World, credential: Credential, now: Instant) -> float | None:
@@ -75,7 +75,8 @@ def _ready_in(world: World, credential: Credential, now: Instant) -> float | Non
 def set_goal(book: Book, fingerprint: str, *, rollback: bool = False) -> Book:
     """Return *book* with another goal by a person's or a client's will; the return is allowed again."""
     standing = book.standing(fingerprint)
-    if not standing.previous and book.active != fingerprint:
+    never_goal = not standing.previous and State.ACTIVE.value not in standing.since
+    if never_goal and book.active != fingerprint:
         book = replace(book, standings={**book.standings, fingerprint: replace(standing, previous=book.active)})
     queued = "" if rollback or book.queued == fingerprint else book.queued
     return replace(
@@ -92,19 +93,40 @@ def set_goal(book: Book, fingerprint: str, *, rollback: bool = False) -> Book:
 
 
 def take_return(book: Book, fingerprint: str, why: str) -> Book:
-    """Return *book* after the automatic return: the failed goal is blocked with its reason."""
-    failed = replace(book.standing(book.goal), blocked=why)
+    """Return *book* after the automatic return: what was installed and failed is blocked with its reason.
+
+    A newer certificate that had become the goal meanwhile waits for its turn again.
+    """
+    failed = (book.install.fingerprint if book.install is not None else "") or book.goal
+    waiting = book.goal if book.goal not in (failed, fingerprint) else ""
     return replace(
         book,
         goal=fingerprint,
+        queued=book.queued or waiting,
         returning=True,
         rollback=False,
         return_spent=True,
         hurry="",
         rounds=0,
         quiet=None,
-        standings={**book.standings, book.goal: failed},
+        standings={**book.standings, failed: replace(book.standing(failed), blocked=why)},
     )
+
+
+def open_install(
+    book: Book, fingerprint: str, now: Instant, seen: tuple[EndpointSighting, ...], *, begun: bool
+) -> Book:
+    """Return *book* with the intent to install *fingerprint*, noted before it is done.
+
+    *begun*: some live file holds it already. Such an install, and one that was loaded, is not begun
+    anew: else what fails and is written again at every tick would never be judged.
+    """
+    opened = book.install or OpenInstall(now, now, book.active, picture(seen), fingerprint)
+    for reload in book.reloads.values():
+        begun = begun or elapsed_boot(reload.at, now) <= elapsed_boot(opened.latest, now)
+    if opened.fingerprint != fingerprint or not begun:
+        opened = replace(opened, fingerprint=fingerprint, latest=now)
+    return replace(book, install=opened, rounds=0, quiet=None)
 
 
 def activate(book: Book, now: Instant) -> Book:
@@ -117,12 +139,10 @@ def activate(book: Book, now: Instant) -> Book:
         book,
         active=book.goal,
         install=None,
-        rollback=False,
-        returning=False,
         hurry="",
         rounds=0,
         activated=now,
-        quiet=now,
+        quiet=None,  # counted from the next sighting: only with a clock that agrees
     )
 
 
@@ -133,8 +153,9 @@ def rollback(world: World, now: Instant, *, to: str = "", hurry: bool = False) -
     certificate cannot be served.
     """
     book = world.book
-    under_way = book.rollback or book.returning
-    if under_way and not to:
+    if (book.rollback or book.returning) and not to:
+        if book.goal == book.active:
+            return book, f"{book.goal[:16]} is served after a rollback; nothing changes. Name another one with --to"
         if hurry:
             return replace(book, hurry=book.goal), f"no more waiting for {book.goal[:16]}"
         return book, f"a rollback to {book.goal[:16]} is already under way; nothing changes"
@@ -155,7 +176,7 @@ def rollback(world: World, now: Instant, *, to: str = "", hurry: bool = False) -
             f"certificate {target[:16]} expired at {stamp(credential.not_after)}",
             hint="renew instead, and `rollover deploy` the new one; or name another one with --to",
         )
-    if book.standing(target).state is State.REVOKED:
+    if world.revoked(credential.spki):
         raise GoalRefused(
             f"the key of certificate {target[:16]} is revoked", hint="order a certificate with a new key and deploy it"
         )
@@ -203,5 +224,5 @@ def pause(book: Book, now: Instant, until: datetime | None) -> Book:
 
 
 def resume(book: Book, refill: frozenset[str]) -> Book:
-    """Return *book* going on; *refill*: the owners empty at this moment, which may be filled again."""
-    return replace(book, pause=None, refill=book.refill | (refill & book.dane_on))
+    """Return *book* going on, a release given up; *refill*: the owners empty now, which may be filled again."""
+    return replace(book, pause=None, releasing=False, refill=book.refill | (refill & book.dane_on))

@@ -184,9 +184,7 @@ def settle(ledger: Ledger, rrset: RRset) -> Ledger:
 
     Another update, whose answer never came, may still land.
     """
-    return replace(
-        ledger, entries=tuple(replace(e, intended=None) if e.rrset == rrset else e for e in ledger.entries)
-    )
+    return replace(ledger, entries=tuple(replace(e, intended=None) if e.rrset == rrset else e for e in ledger.entries))
 
 
 def wait_left(ledger: Ledger, chain: Chain, patience: Patience, now: Instant) -> float | None:

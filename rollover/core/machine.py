@@ -6,17 +6,23 @@ Level-triggered: it looks at what is, not at what was done. The numbers are thos
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from rollover.core.changes import protecting, publishing, safe, shadowing, withdrawing
-from rollover.core.ledger import wait_left
-from rollover.core.model import Credential, State, World
-from rollover.core.problems import Problem, problem
-from rollover.core.servers import Laggard, badly_signed, incomplete, lacking
+from rollover.core.changes import (
+    protecting,
+    publishing,
+    safe,
+    shadowing,
+    switched_off,
+    withdrawing,
+    withdrawing_revoked,
+)
+from rollover.core.gates import propagate, wait
+from rollover.core.model import World
 from rollover.core.sighting import Outcome, OwnerSighting, Sighting
 from rollover.core.steps import Activate, Install, OwnerChange, Phase, Reload, Rest, SetGoal, Step, Update
-from rollover.core.timing import elapsed, elapsed_boot
-from rollover.core.tlsa import valid
-from rollover.core.view import View, expired, unmatched
+from rollover.core.timing import elapsed, elapsed_boot, remaining
+from rollover.core.view import View, expired
 
 ROUNDS = 3
 LONGEST_RELOAD_INTERVAL = 86400.0
@@ -24,11 +30,12 @@ LONGEST_RELOAD_INTERVAL = 86400.0
 
 def decide(world: World, seen: Sighting) -> Step:
     """Return the one next thing to do. Total: every state, every sighting. Pure."""
-    if not world.book.adopted:
-        return Rest(Phase.UNADOPTED, "not adopted", problems=(_problem(world, "not-adopted", "was never adopted"),))
-    if world.book.releasing:
-        return Rest(Phase.PAUSED, "being released", action="release")
     view = View(world, seen)
+    if not world.book.adopted:
+        return Rest(Phase.UNADOPTED, "not adopted", problems=(view.problem("not-adopted", "was never adopted"),))
+    if world.book.releasing:
+        problems = (view.problem("releasing", "its release was begun and is not finished"),)
+        return Rest(Phase.PAUSED, "being released", action="release", problems=problems)
     for rule in (
         judge,
         protect,
@@ -57,16 +64,12 @@ def judge(view: View) -> Step | None:
     failing = view.failing()
     if not failing or elapsed_boot(opened.latest, view.now) < service.verify_timeout:
         return None
-    back = view.world.credentials.get(opened.was_active)
-    if book.return_spent or back is None or back.fingerprint == book.goal or not _may_serve(view, back):
+    back, failed = view.world.credentials.get(opened.was_active), opened.fingerprint or book.goal
+    if book.return_spent or back is None or back.fingerprint in (book.goal, failed) or not view.may_serve(back):
         return None  # stay; report() says critical
     why = "; ".join(failing)
-    return SetGoal(
-        back.fingerprint,
-        why,
-        returning=True,
-        problems=(_problem(view.world, "returned", f"certificate {book.goal[:16]} was taken back: {why}"),),
-    )
+    problems = (view.problem("returned", f"certificate {failed[:16]} was taken back: {why}"),)
+    return SetGoal(back.fingerprint, why, returning=True, problems=problems)
 
 
 def protect(view: View) -> Step | None:
@@ -76,136 +79,93 @@ def protect(view: View) -> Step | None:
 
 def paused(view: View) -> Step | None:
     """A person's pause stops everything but 0, 1 and the install of a return or a rollback."""
-    pause = view.world.book.pause
-    if pause is None or (pause.until is not None and pause.until <= view.now.wall):
+    book, pause = view.world.book, view.world.book.pause
+    if pause is None:
         return None
-    left = None if pause.until is None else (pause.until - view.now.wall).total_seconds()
-    rest = Rest(
-        Phase.PAUSED,
-        "paused by a person",
-        seconds=left,
-        action="resume" if left is not None else "",
-        problems=(_problem(view.world, "paused", "a person paused it"),),
-    )
-    book = view.world.book
-    if not (book.rollback or book.returning):
+    left = None
+    if pause.until is not None:
+        left = remaining(pause.since, (pause.until - pause.since.wall).total_seconds(), view.now)
+        if left == 0.0:
+            return None
+    problems = (view.problem("paused", "a person paused it"),)
+    action = "resume" if left is not None else ""
+    rest = Rest(Phase.PAUSED, "paused by a person", seconds=left, action=action, problems=problems)
+    if not (book.rollback or book.returning) or any(publishing(view, o) is not None for o in view.seen.owners):
         return rest
     for rule in (unusable, propagate, wait, install, verify, activate):
         if (step := rule(view)) is not None:
-            return step
+            return replace(step, problems=(*problems, *step.problems))
     return rest
 
 
 def take_turn(view: View) -> Step | None:
     """A queued certificate becomes the goal when nothing is under way, or what is has taken too long."""
-    book = view.world.book
-    if not book.queued or book.queued not in view.world.credentials:
+    book, goal, queued = view.world.book, view.world.goal, view.world.credentials.get(view.world.book.queued)
+    if queued is None or not view.may_serve(queued):
         return None
     if book.install is not None:
         if elapsed_boot(book.install.since, view.now) < 2 * view.world.service.verify_timeout:
             return None
-    elif book.goal != book.active:
+        if book.returning and goal is not None and not view.loaded(goal):
+            return None  # first away from what fails; the queued one has to be waited for
+    elif book.goal != book.active and goal is not None and view.may_serve(goal):
         return None
-    return SetGoal(book.queued, "its turn: the one before it is done")
+    return SetGoal(queued.fingerprint, "its turn: the one before it is done")
 
 
 def unusable(view: View) -> Step | None:
     """A goal that must not be served (any more) and is not: say so and stand still."""
     goal = view.world.goal
     if goal is None:
-        return _blocked(view, "goal-unusable", "no wanted certificate, or its key is gone from the vault")
-    if goal.fingerprint == view.world.book.active:
-        return None
-    if expired(goal, view.now.wall):
-        return _blocked(view, "goal-unusable", f"the wanted certificate {goal.fingerprint[:16]} is expired")
-    if view.world.book.standing(goal.fingerprint).state is State.REVOKED:
-        return _blocked(view, "goal-unusable", f"the wanted certificate {goal.fingerprint[:16]} is revoked")
+        return view.blocked("goal-unusable", "no wanted certificate, or its key is gone from the vault")
+    if view.world.revoked(goal.spki):
+        return view.blocked("goal-unusable", f"the key of the wanted certificate {goal.fingerprint[:16]} is revoked")
+    if expired(goal, view.now.wall) and goal.fingerprint != view.world.book.active:
+        return view.blocked("goal-unusable", f"the wanted certificate {goal.fingerprint[:16]} is expired")
     return None
 
 
 def publish(view: View) -> Step | None:
-    """2. What the goal needs and the primary lacks, in one UPDATE for the owners of a zone."""
+    """2. What the goal needs and the primary lacks, in one UPDATE for the owners of a zone.
+
+    What cannot be published does not hold back a return that needs nothing published.
+    """
+    step = _publish(view)
+    goal = view.goal
+    if isinstance(step, Rest) and view.is_return and not view.loaded(goal) and view.ready_left(goal) == 0.0:
+        return None
+    return step
+
+
+def _publish(view: View) -> Step | None:
     for owner in view.seen.owners:
         if owner.primary is not None and shadowing(owner) and _needs_update(view, owner):
             text = f"{owner.owner} has its record from {owner.primary.wildcard}; an explicit record would hide that from others"
-            return _blocked(view, "wildcard-shadow", text)
-    empty = [o.owner for o in view.seen.owners if _switched_off(view, o)]
+            return view.blocked("wildcard-shadow", text)
+    empty = [o.owner for o in view.seen.owners if switched_off(view, o)]
     step = _first_update(view, publishing, "the wanted certificate needs it", Phase.PUBLISHING)
     if step is not None or not empty:
         return step
     names = ", ".join(empty)
-    return _blocked(view, "dane-off", f"no TLSA record at {names}, where there was one: somebody switched DANE off")
-
-
-def propagate(view: View) -> Step | None:
-    """3. Every server was reached, is not behind, has what the goal needs, signed well."""
-    if _loaded(view):
-        return None  # the gate is for what is yet to be installed; report() tells of late servers
-    goal = _goal(view)
-    blocked = tuple(o for o in view.seen.owners if o.blocked)
-    if blocked:
-        return _blocked(view, "owner-blocked", "; ".join(f"{o.owner} {o.blocked}" for o in blocked))
-    for owner in view.seen.owners:
-        primary = owner.primary
-        foreign = unmatched(primary.rrset, goal.chain) if primary is not None and primary.rrset is not None else None
-        if foreign and not _needs_update(view, owner):
-            named = ", ".join(f'"{r}"' for r in sorted(foreign))
-            remove = " ".join(f'--remove "{r}"' for r in sorted(foreign))
-            return _blocked(
-                view,
-                "foreign-record",
-                f"{owner.target} has {named}, which the new certificate does not match",
-                hint=f"if nobody needs it: `rollover adopt {view.world.service.name} {remove}`",
-            )
-    if _is_return(view) and _ready(view) == 0.0:
-        return None
-    refused = [code for o in view.seen.owners if (code := view.world.failed.get(f"update:{o.target}"))]
-    if refused:
-        phase = Phase.BLOCKED if "update-not-applied" in refused else Phase.PUBLISHING
-        return Rest(phase, "the primary did not take the update", action="publish")
-    late: list[Laggard] = []
-    for owner in view.seen.owners:
-        primary = owner.primary
-        rrset = primary.rrset if primary is not None and primary.rrset is not None else frozenset()
-        late += incomplete(owner)
-        late += lacking(owner, view.needed(goal.chain, rrset), goal.chain)
-        late += badly_signed(owner)
-    if not late:
-        return None
-    by_server = {x.server: x for x in reversed(late)}
-    problems = tuple(_problem(view.world, x.code, f"{x.server} {x.reason}") for x in reversed(by_server.values()))
-    return Rest(Phase.PROPAGATING, problems[0].message, soon=True, action="wait", problems=problems)
-
-
-def wait(view: View) -> Step | None:
-    """4. Until no resolver can hold an RRset that does not match the goal."""
-    if _loaded(view) or view.world.book.hurry == _goal(view).fingerprint:
-        return None
-    left = _ready(view)
-    if left == 0.0 and (view.seen.clock_agrees or _never_in_doubt(view)):
-        return _resolver_holds(view)
-    if left is None:
-        return Rest(Phase.PROPAGATING, "some server may still serve an older RRset", soon=True, action="wait")
-    if not view.seen.clock_agrees:
-        said = view.seen.clock_problem or "no signed answer of the primary agreed with our clock"
-        code = "clock" if view.seen.clock_problem else "primary-unreachable"
-        return Rest(Phase.WAITING, said, seconds=left, action="install", problems=(_problem(view.world, code, said),))
-    return Rest(Phase.WAITING, "until no resolver can hold the old RRset", seconds=left, action="install")
+    return view.blocked("dane-off", f"no TLSA record at {names}, where there was one: somebody switched DANE off")
 
 
 def install(view: View) -> Step | None:
     """5. Write the goal where the mail server reads it; reload until it is shown."""
-    goal, book = _goal(view), view.world.book
+    goal, book = view.goal, view.world.book
     live = view.seen.live
     wiring = [x.wiring for x in live if x.wiring]
     wrong = [x for x in live if not view.live_is(x, goal)]
-    if wiring and wrong and not _is_return(view):
-        return _blocked(view, "wiring", "; ".join(wiring))
-    if wrong and "install" not in view.world.failed:
-        return Install(goal.fingerprint, why=f"{wrong[0].path} is to hold {goal.fingerprint[:16]}")
-    if wrong:
-        return Rest(Phase.INSTALLING, f"{wrong[0].path} could not be written", action="install")
     unloaded = tuple(x.path for x in live if not view.reload_recorded(x))
+    # Somebody else wrote the file: loading it is an install like any other, judged and taken back if it fails.
+    unopened = bool(unloaded) and book.install is None and book.goal != book.active
+    if wiring and wrong and not view.is_return:
+        return view.blocked("wiring", "; ".join(wiring))
+    if wrong or unopened:
+        path = (wrong or live)[0].path
+        if "install" in view.world.failed:
+            return Rest(Phase.INSTALLING, f"{path} could not be written", action="install")
+        return Install(goal.fingerprint, why=f"{path} is to hold {goal.fingerprint[:16]}")
     if unloaded and "reload" not in view.world.failed:
         return Reload(unloaded, why="the file is new")
     if unloaded:
@@ -224,7 +184,7 @@ def install(view: View) -> Step | None:
 
 def verify(view: View) -> Step | None:
     """6. New full handshakes with every endpoint, in three rounds."""
-    goal, book = _goal(view), view.world.book
+    goal, book = view.goal, view.world.book
     if book.install is None and book.goal == book.active:
         return None
     going_back = book.rollback or book.returning
@@ -240,13 +200,14 @@ def verify(view: View) -> Step | None:
             action="verify",
         )
     if book.rounds < ROUNDS:
-        return Rest(phase, f"round {book.rounds} of {ROUNDS} was good", seconds=0.0, soon=True, action="verify")
+        at_once = 0.0 if view.proven(goal) else None
+        return Rest(phase, f"round {book.rounds} of {ROUNDS} was good", seconds=at_once, soon=True, action="verify")
     return None
 
 
 def activate(view: View) -> Step | None:
     """7. The goal is proven everywhere: it is active, its predecessor retired."""
-    goal, book = _goal(view), view.world.book
+    goal, book = view.goal, view.world.book
     if book.install is None and book.goal == book.active:
         return None
     if not view.proven(goal):
@@ -257,121 +218,23 @@ def activate(view: View) -> Step | None:
 def withdraw(view: View) -> Step | None:
     """8. Records of ours that nothing needs any more, when nothing else was presentable for long enough."""
     service, book = view.world.service, view.world.book
-    surplus = [c for o in view.seen.owners if (c := withdrawing(view, o)) is not None]
-    if not surplus:
+    if all(withdrawing(view, o) is None for o in view.seen.owners):
         return None
-    goal = _goal(view)
-    if book.quiet is None or not view.proven(goal):
+    if book.quiet is None or not view.proven(view.goal):
         return Rest(Phase.RETAINING, "not every endpoint presents the served certificate", action="withdraw")
-    span = service.drain if _only_revoked(view) else max(service.retain, service.drain)
-    left = span - elapsed(book.quiet, view.now)
-    if left > 0:
-        return Rest(
-            Phase.RETAINING, "the replaced certificate's record is kept for a rollback", seconds=left, action="withdraw"
-        )
+    revoked = [c for o in view.seen.owners if (c := withdrawing_revoked(view, o)) is not None]
+    plan, why, left = withdrawing, "nothing needs it any more", max(service.retain, service.drain)
+    if revoked and elapsed(book.quiet, view.now) < left:  # a revoked key's record is kept for nobody
+        plan, why, left = withdrawing_revoked, "its key is revoked", service.drain
+    if (left := remaining(book.quiet, left, view.now)) > 0:
+        why = "the replaced certificate's record is kept for a rollback"
+        return Rest(Phase.RETAINING, why, seconds=left, action="withdraw")
     if not view.seen.clock_agrees:
         return Rest(Phase.RETAINING, view.seen.clock_problem or "the clock could not be checked", action="withdraw")
-    return _first_update(view, withdrawing, "nothing needs it any more", Phase.WITHDRAWING)
+    return _first_update(view, plan, why, Phase.WITHDRAWING)
 
 
 # ------------------------------------------------------------------------------------------ parts
-
-
-def _problem(world: World, code: str, message: str, hint: str = "") -> Problem:
-    return problem(code, message, service=world.service.name, hint=hint)
-
-
-def _blocked(view: View, code: str, message: str, hint: str = "") -> Rest:
-    return Rest(Phase.BLOCKED, message, problems=(_problem(view.world, code, message, hint),))
-
-
-def _goal(view: View) -> Credential:
-    goal = view.world.goal
-    assert goal is not None  # unusable() stands before every rule that asks
-    return goal
-
-
-def _is_return(view: View) -> bool:
-    """Tell whether the goal was served before: a return, a rollback, or what is active written again."""
-    book = view.world.book
-    return book.rollback or book.returning or book.goal == book.active
-
-
-def _may_serve(view: View, credential: Credential) -> bool:
-    state = view.world.book.standing(credential.fingerprint).state
-    return not expired(credential, view.now.wall) and state is not State.REVOKED
-
-
-def _switched_off(view: View, owner: OwnerSighting) -> bool:
-    book, primary = view.world.book, owner.primary
-    if primary is None or primary.rrset is None or primary.rrset:
-        return False
-    return owner.owner in book.dane_on and owner.owner not in book.refill
-
-
-def _ready(view: View) -> float | None:
-    """Return the seconds until the goal is ready at every owner; None while unknown."""
-    goal, left = _goal(view), 0.0
-    for owner in view.seen.owners:
-        at_owner = wait_left(view.world.ledger(owner.owner), goal.chain, view.world.service.patience, view.now)
-        if at_owner is None:
-            return None
-        left = max(left, at_owner)
-    return left
-
-
-def _never_in_doubt(view: View) -> bool:
-    """Tell whether no RRset in the ledgers is invalid for the goal: then there is nothing to measure."""
-    goal = _goal(view)
-    return all(e.valid_for(goal.chain) for o in view.seen.owners for e in view.world.ledger(o.owner).entries)
-
-
-def _loaded(view: View) -> bool:
-    """Tell whether the goal is in every live file, and a reload is recorded for each."""
-    goal = _goal(view)
-    return all(view.live_is(x, goal) and view.reload_recorded(x) for x in view.seen.live)
-
-
-def _resolver_holds(view: View) -> Step | None:
-    """The validating resolver has to say the same before the install; it never holds back a return."""
-    if _is_return(view):
-        return None
-    goal = _goal(view)
-    for owner in view.seen.owners:
-        said = owner.resolver
-        if said.rrset is None:
-            code, text = "resolver-failed", f"no answer for {owner.owner}: {said.problem}"
-        elif not said.authenticated:
-            code, text = (
-                "zone-insecure",
-                f"the resolver does not authenticate {owner.owner}: {said.problem or 'no AD flag'}",
-            )
-        elif not valid(said.rrset, goal.chain):
-            code, text = "resolver-stale", f"the resolver still gives an older RRset for {owner.owner} (TTL {said.ttl})"
-        else:
-            continue
-        return Rest(
-            Phase.WAITING,
-            text,
-            seconds=float(said.ttl),
-            soon=True,
-            action="install",
-            problems=(_problem(view.world, code, text),),
-        )
-    return None
-
-
-def _only_revoked(view: View) -> bool:
-    """Tell whether every surplus record belongs to a revoked key only: then only the drain is waited."""
-    revoked = [c for f, c in view.world.credentials.items() if view.world.book.standing(f).state is State.REVOKED]
-    for owner in view.seen.owners:
-        change = withdrawing(view, owner)
-        if change is None:
-            continue
-        theirs = frozenset().union(*(view.needed(c.chain, change.expect) for c in revoked))
-        if not change.delete <= theirs:
-            return False
-    return True
 
 
 def _needs_update(view: View, owner: OwnerSighting) -> bool:
@@ -382,18 +245,21 @@ def _needs_update(view: View, owner: OwnerSighting) -> bool:
 def _first_update(
     view: View, plan: Callable[[View, OwnerSighting], OwnerChange | None], why: str, phase: Phase
 ) -> Step | None:
-    """Return one UPDATE with the changes of the first zone that has any; an unsafe one is reported instead."""
+    """Return one UPDATE with the changes of the first zone that has any.
+
+    An unsafe one is not sent, and reported when nothing else is left to send.
+    """
     found: dict[str, OwnerChange] = {}
     for owner in view.seen.owners:
         if f"update:{owner.target}" in view.world.failed:
             continue
         if (change := plan(view, owner)) is not None:
             found.setdefault(change.target, change)
-    unsafe = [c for c in found.values() if not safe(view, c)]
-    if unsafe:
-        text = f"the update of {unsafe[0].target} would make senders refuse a certificate that is in use"
-        return _blocked(view, "update-unsafe", text)
-    if not found:
-        return None
-    zone = next(iter(found.values())).zone
-    return Update(zone, tuple(c for c in found.values() if c.zone == zone), why, phase)
+    allowed = [c for c in found.values() if safe(view, c)]
+    if allowed:
+        zone = allowed[0].zone
+        return Update(zone, tuple(c for c in allowed if c.zone == zone), why, phase)
+    if found:
+        text = f"the update of {next(iter(found))} would make senders refuse a certificate that is in use"
+        return view.blocked("update-unsafe", text)
+    return None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rollover.core.goals import ORDER, mark
-from rollover.core.ledger import Ledger, Patience, observe, wait_left
-from rollover.core.model import Book, State, World
-from rollover.core.servers import lacking
+from rollover.core.goals import mark
+from rollover.core.ledger import Ledger, Patience, observe
+from rollover.core.model import Book, Credential, State, World
+from rollover.core.servers import incomplete, lacking
 from rollover.core.sighting import Sighting
+from rollover.core.timing import Instant, elapsed, not_in_future
 from rollover.core.tlsa import EMPTY, RRset
 from rollover.core.view import View
+
+LEAVING = (State.PUBLISHED, State.READY, State.RETIRED)
 
 
 def remember_owners(world: World, seen: Sighting, keep: Patience) -> dict[str, Ledger]:
@@ -23,25 +26,26 @@ def remember_owners(world: World, seen: Sighting, keep: Patience) -> dict[str, L
 
 def remember(world: World, seen: Sighting) -> Book:
     """Return the book with *seen* entered; *world* already has the ledgers of it."""
-    view, book = View(world, seen), world.book
-    goal = world.goal
-    if goal is None:
-        return replace(book, quiet=None, rounds=0)
-    proven = view.proven(goal)
-    good = proven and all(view.accepted(e, goal) for e in seen.endpoints)
+    view, book, goal = View(world, seen), world.book, world.goal
+    proven = goal is not None and view.proven(goal)
+    good = goal is not None and proven and all(view.accepted(e, goal) for e in seen.endpoints)
     under_way = book.install is not None or book.goal != book.active
-    quiet = (book.quiet or seen.time) if proven else None
-    if quiet is not None and quiet.wall > seen.time.wall:
-        quiet = seen.time  # an instant in the future starts over
     filled = frozenset(o.owner for o in seen.owners if o.primary is not None and o.primary.rrset)
     book = replace(
         book,
         rounds=book.rounds + 1 if good and under_way else 0,
-        quiet=quiet,
+        quiet=_quiet(book.quiet, seen) if proven else None,
         dane_on=book.dane_on | filled if book.active else book.dane_on,
         refill=book.refill - filled,
     )
     return _states(replace(world, book=book), seen)
+
+
+def _quiet(before: Instant | None, seen: Sighting) -> Instant | None:
+    """Return since when it is quiet. An instant of a clock that nobody confirmed would measure nothing."""
+    if before is not None and not_in_future(before, seen.time) == before:
+        return before
+    return seen.time if seen.clock_agrees else None
 
 
 def _states(world: World, seen: Sighting) -> Book:
@@ -51,33 +55,49 @@ def _states(world: World, seen: Sighting) -> Book:
     served = [o.primary.rrset for o in seen.owners if o.primary is not None and o.primary.rrset is not None]
     if len(served) < len(seen.owners):
         return book  # not every primary was seen
-    anywhere: RRset = EMPTY.union(*(a.rrset for o in seen.owners for a in o.servers if a.rrset is not None), EMPTY)
     for fingerprint, standing in book.standings.items():
         credential = world.credentials.get(fingerprint)
         if credential is None or standing.state in (State.REVOKED, State.ACTIVE):
             continue
-        everywhere = all(view.needed(credential.chain, r) <= r for r in served)
-        nowhere = not view.needed(credential.chain, EMPTY) & anywhere
-        if nowhere and standing.state is not State.GENERATED and standing.state is not State.REMOVED:
-            if fingerprint != book.goal:
-                book = mark(book, fingerprint, State.REMOVED, wall)
-        elif (everywhere and _earlier(standing.state, State.PUBLISHED)) or (
-            everywhere and standing.state is State.REMOVED and fingerprint == book.goal
-        ):
+        published = all(view.needed(credential.chain, r) <= r for r in served)
+        wanted = fingerprint in (book.goal, book.queued)
+        if standing.state in LEAVING and not wanted and _gone(view, credential):
+            book = mark(book, fingerprint, State.REMOVED, wall)
+        elif published and (standing.state is State.GENERATED or (standing.state is State.REMOVED and wanted)):
             book = mark(book, fingerprint, State.PUBLISHED, wall)
-        elif everywhere and standing.state is State.PUBLISHED and _ready(world, seen, fingerprint):
+        elif published and standing.state is State.PUBLISHED and _ready(view, credential):
             book = mark(book, fingerprint, State.READY, wall)
     return book
 
 
-def _earlier(a: State, b: State) -> bool:
-    return ORDER.index(a) < ORDER.index(b)
+def _gone(view: View, credential: Credential) -> bool:
+    """Tell whether no server has a record of *credential* that nothing else needs.
+
+    Where another credential needs all of them (a renewed certificate with the same key) there is
+    nothing to withdraw: then the time of a withdrawal counts.
+    """
+    if any(incomplete(o) for o in view.seen.owners):
+        return False
+    world, service = view.world, view.world.service
+    anywhere: RRset = EMPTY.union(*(a.rrset for o in view.seen.owners for a in o.servers if a.rrset is not None))
+    kept = EMPTY.union(
+        *(
+            view.needed(c.chain, anywhere)
+            for f in (world.book.goal, world.book.active, world.book.queued)
+            if (c := world.credentials.get(f)) is not None
+        )
+    )
+    own = view.needed(credential.chain, anywhere) - kept
+    if own:
+        return not own & anywhere
+    quiet, span = world.book.quiet, max(service.retain, service.drain)
+    return quiet is not None and view.seen.clock_agrees and elapsed(quiet, view.now) >= span
 
 
-def _ready(world: World, seen: Sighting, fingerprint: str) -> bool:
-    chain = world.credentials[fingerprint].chain
-    patience = world.service.patience
-    return all(
-        wait_left(world.ledger(o.owner), chain, patience, seen.time) == 0.0 and not lacking(o, EMPTY, chain)
-        for o in seen.owners
+def _ready(view: View, credential: Credential) -> bool:
+    sure = view.seen.clock_agrees or view.never_in_doubt(credential)
+    return (
+        sure
+        and view.ready_left(credential) == 0.0
+        and not any(lacking(o, EMPTY, credential.chain) for o in view.seen.owners)
     )

@@ -93,14 +93,15 @@ class Shown:
 class OpenInstall:
     """An install from its first intent until a goal is activated, whatever the goal becomes meanwhile.
 
-    *since*: the first intent; *latest*: the last one, from which verify_timeout counts; *was_active*
-    and *picture*: how it was before the first.
+    *since*: the first intent; *latest*: the first one for *fingerprint*, what was installed last, from
+    which verify_timeout counts; *was_active* and *picture*: how it was before the first of all.
     """
 
     since: Instant
     latest: Instant
     was_active: str
     picture: Mapping[Endpoint, Shown]
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +127,8 @@ class Book:
 
     *quiet*: since when every endpoint was reached and nothing but the goal could be presented; the
     clock of every withdrawal. *rounds*: good rounds of handshakes for the goal since the install.
-    *hurry*: the goal for which a person chose not to wait. *returning*: the goal was set by the
-    automatic return. *dane_on*: owners whose RRset was seen non-empty with a credential active;
+    *hurry*: the goal for which a person chose not to wait. *rollback*, *returning*: a person's
+    rollback, or the automatic return, made the goal the goal. *dane_on*: owners whose RRset was seen non-empty with a credential active;
     *refill*: those of them that a person allowed to fill again. *releasing*: a person takes the service out.
     """
 
@@ -161,7 +162,7 @@ class World:
 
     *credentials*: all that the vault holds, of every service, by fingerprint. *ledgers* by owner.
     *managed*: by target, the records that this store added or adopted. *others*: by owner, the
-    chains that other services there still need. *failed*: what has failed in this run and is not tried
+    chains that other services there still need, from the vault too. *failed*: what has failed in this run and is not tried
     again in it, with the code of its problem.
     """
 
@@ -177,6 +178,10 @@ class World:
     def goal(self) -> Credential | None:
         """The credential that should be served."""
         return self.credentials.get(self.book.goal)
+
+    def revoked(self, spki: str) -> bool:
+        """Tell whether a certificate with this key was revoked: none for it is served again."""
+        return any(c.spki == spki and self.book.standing(f).state is State.REVOKED for f, c in self.credentials.items())
 
     def ledger(self, owner: str) -> Ledger:
         """Return the ledger of *owner*, an empty one if nothing was ever seen there."""

@@ -257,6 +257,18 @@ KINDS: dict[str, Kind] = {
         ),
         Kind("paused", Level.WARNING, "A person paused the service.", "`rollover resume {service}`"),
         Kind(
+            "releasing",
+            Level.WARNING,
+            "A release was begun and is not finished; nothing else is done meanwhile.",
+            "if it is not running any more: `rollover release {service}` again",
+        ),
+        Kind(
+            "stuck",
+            Level.CRITICAL,
+            "The tool stands still, and no other problem says why.",
+            "see `rollover history {service}`; `rollover advance {service}` tries again",
+        ),
+        Kind(
             "stale-look",
             Level.UNKNOWN,
             "Nobody looked for longer than three `check_every`: is the timer running?",

@@ -105,6 +105,8 @@ def report(view: View, step: Step, extra: Sequence[Problem] = (), before: Report
     """
     world, now = view.world, view.now.wall
     found = _distinct((*troubles(view), *step.problems, *extra))
+    if _phase(step) is Phase.BLOCKED and not any(p.level is Level.CRITICAL for p in found):
+        found = (*found, view.problem("stuck", step.why))
     dated = tuple(_date(p, before, now, world.service.propagation_warn) for p in found)
     action, not_before = _next(step, now, world.service.check_every)
     return Report(

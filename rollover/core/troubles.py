@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from rollover.core.changes import switched_off
 from rollover.core.ledger import wait_left
 from rollover.core.model import Credential, World
 from rollover.core.problems import Level, Problem, problem
 from rollover.core.servers import badly_signed, incomplete
-from rollover.core.sighting import Outcome
-from rollover.core.timing import elapsed_boot, stamp
-from rollover.core.tlsa import combinations, owner_name, valid
+from rollover.core.sighting import Outcome, OwnerSighting
+from rollover.core.timing import elapsed, elapsed_boot, stamp
+from rollover.core.tlsa import Chain, combinations, owner_name, valid
 from rollover.core.view import View, expired, unmatched
 
 # A late server is worth a warning only after propagation_warn.
@@ -39,12 +40,8 @@ def _p(world: World, code: str, message: str, level: Level | None = None) -> Pro
 
 def _deferred(view: View) -> Iterator[Problem]:
     for owner in view.seen.owners:
-        shown = [
-            (str(e.endpoint), chain)
-            for e in view.seen.endpoints
-            if owner_name(e.endpoint.host, e.endpoint.port) == owner.owner
-            for chain in e.chains
-        ]
+        shown = [(where, chain) for name, where, chain in view.at_endpoints() if name == owner.owner]
+        yield from _held(view, owner, shown)
         for answer in owner.servers:
             if answer.rrset is None or not answer.public:
                 continue
@@ -60,20 +57,45 @@ def _deferred(view: View) -> Iterator[Problem]:
                     break
 
 
+def _held(view: View, owner: OwnerSighting, shown: list[tuple[str, Chain]]) -> Iterator[Problem]:
+    """Tell of an RRset that no server shows any more and that resolvers may still hold.
+
+    What only may have been there, or may still land, was seen by nobody: it holds installs back, no more.
+    """
+    on_servers = {a.rrset for a in owner.servers}
+    entries = [
+        e
+        for e in view.world.ledger(owner.owner).entries
+        if e.rrset not in on_servers and not (e.intended or e.rrset is None)
+    ]
+    for where, chain in shown:
+        left = [
+            e.ttl if e.gone is None else e.ttl - elapsed(e.gone, view.now) for e in entries if not e.valid_for(chain)
+        ]
+        if left and max(left) > 0:
+            yield _p(
+                view.world,
+                "mail-deferred",
+                f"DANE mail may be deferred for {round(max(left))} s yet: resolvers may hold an RRset of {owner.owner} "
+                f"that {chain.fingerprint[:16]} at {where} does not match",
+            )
+            return
+
+
 def _chains(view: View) -> Iterator[Problem]:
     for where, chain in view.unknown():
-        yield _p(
-            view.world,
-            "unknown-certificate",
-            f"{where} presents certificate {chain.fingerprint[:16]} (key {chain.spki_sha256[:16]}), which was never handed to this tool",
-        )
+        revoked = view.world.revoked(chain.spki_sha256)
+        why = "which is revoked" if revoked else "which was never handed to this tool"
+        text = f"{where} presents certificate {chain.fingerprint[:16]} (key {chain.spki_sha256[:16]}), {why}"
+        yield _p(view.world, "unknown-certificate", text)
 
 
 def _endpoints(view: View) -> Iterator[Problem]:
     book, service = view.world.book, view.world.service
     failing = view.failing()
     if book.install is not None and failing and elapsed_boot(book.install.latest, view.now) >= service.verify_timeout:
-        yield _p(view.world, "install-failed", f"certificate {book.goal[:16]} does not work: {'; '.join(failing)}")
+        failed = book.install.fingerprint or book.goal
+        yield _p(view.world, "install-failed", f"certificate {failed[:16]} does not work: {'; '.join(failing)}")
     if book.return_spent:
         for fingerprint, standing in book.standings.items():
             if standing.blocked and fingerprint != book.goal:
@@ -85,8 +107,11 @@ def _endpoints(view: View) -> Iterator[Problem]:
         elif e.outcome is not Outcome.PRESENTED:
             level = Level.CRITICAL if dane else Level.WARNING
             yield _p(view.world, "endpoint-failing", f"{e.endpoint}: {e.outcome}: {e.detail}", level)
-    if view.seen.endpoints and all(e.outcome is Outcome.UNREACHABLE for e in view.seen.endpoints):
+    if all(e.outcome is Outcome.UNREACHABLE for e in view.seen.endpoints):
         yield _p(view.world, "endpoint-failing", "no endpoint of the service can be reached")
+    looked_at = {owner_name(e.endpoint.host, e.endpoint.port) for e in view.seen.endpoints}
+    for name in sorted(set(service.owners) - looked_at) if view.seen.endpoints else ():
+        yield _p(view.world, "endpoint-unreachable", f"{name}: no endpoint was looked at")
     if book.install is not None and elapsed_boot(book.install.latest, view.now) >= service.verify_timeout:
         for e in view.seen.endpoints:
             old = [c for c in e.chains if c.fingerprint != book.goal and view.known(c)]
@@ -99,6 +124,8 @@ def _endpoints(view: View) -> Iterator[Problem]:
 
 
 def _dns(view: View) -> Iterator[Problem]:
+    for name in view.unseen():
+        yield _p(view.world, "owner-blocked", f"nobody looked at {name}")
     for owner in view.seen.owners:
         if owner.blocked:
             yield _p(view.world, "owner-blocked", f"{owner.owner} {owner.blocked}")
@@ -113,13 +140,7 @@ def _dns(view: View) -> Iterator[Problem]:
                 "zone-insecure",
                 f"the resolver does not authenticate {owner.owner}: {said.problem or 'no AD flag'}",
             )
-        primary = owner.primary
-        if (
-            primary is not None
-            and primary.rrset is not None
-            and not primary.rrset
-            and owner.owner in view.world.book.dane_on
-        ):
+        if switched_off(view, owner):
             yield _p(
                 view.world,
                 "dane-off",
@@ -129,8 +150,8 @@ def _dns(view: View) -> Iterator[Problem]:
 
 def _live(view: View) -> Iterator[Problem]:
     for live in view.seen.live:
-        if live.problem:
-            yield _p(view.world, "live-file", f"{live.path}: {live.problem}")
+        if live.problem or live.chain is None:
+            yield _p(view.world, "live-file", f"{live.path}: {live.problem or 'nothing there'}")
         if live.wiring:
             yield _p(view.world, "wiring", live.wiring)
 

@@ -9,8 +9,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from rollover.core.model import Credential, Shown, State, World
+from rollover.core.ledger import wait_left
+from rollover.core.model import Credential, Shown, World
+from rollover.core.problems import Problem, problem
 from rollover.core.sighting import EndpointSighting, LiveFile, Outcome, OwnerSighting, Sighting
+from rollover.core.steps import Phase, Rest
 from rollover.core.timing import Instant
 from rollover.core.tlsa import Chain, RRset, needed, owner_name, valid
 
@@ -29,20 +32,42 @@ class View:
         """The end of the sighting: the instant for which everything here is true."""
         return self.seen.time
 
+    # ----------------------------------------------------------------- telling
+
+    def problem(self, code: str, message: str, hint: str = "") -> Problem:
+        """Return a problem of this service; its own *hint*, or the table's."""
+        return problem(code, message, service=self.world.service.name, hint=hint)
+
+    def blocked(self, code: str, message: str, hint: str = "") -> Rest:
+        """Return the step that stands still until a person, or the world, changes something."""
+        return Rest(Phase.BLOCKED, message, problems=(self.problem(code, message, hint),))
+
     # ------------------------------------------------------------------ chains
 
     def known(self, chain: Chain) -> bool:
         """Tell whether the vault holds the key of *chain*, and it was not revoked."""
-        return any(
-            c.spki == chain.spki_sha256 and self.world.book.standing(c.fingerprint).state is not State.REVOKED
-            for c in self.world.credentials.values()
-        )
+        spki = chain.spki_sha256
+        return any(c.spki == spki for c in self.world.credentials.values()) and not self.world.revoked(spki)
+
+    def at_endpoints(self) -> Iterator[tuple[str, str, Chain]]:
+        """Yield (owner, where, chain) for every chain that an endpoint presents.
+
+        Without SNI an address shows one chain for all its names: it counts at each of their owners.
+        """
+        for e in self.seen.endpoints:
+            place = (e.endpoint.address, e.endpoint.port)
+            names = {
+                owner_name(x.endpoint.host, x.endpoint.port): None
+                for x in (e, *self.seen.endpoints)
+                if x is e or (not e.endpoint.sni and (x.endpoint.address, x.endpoint.port) == place)
+            }
+            for chain in e.chains:
+                for owner in names:
+                    yield owner, str(e.endpoint), chain
 
     def presented(self) -> Iterator[tuple[str, str, Chain]]:
         """Yield (owner, where, chain) for every chain that an endpoint presents or a restart would."""
-        for e in self.seen.endpoints:
-            for chain in e.chains:
-                yield owner_name(e.endpoint.host, e.endpoint.port), str(e.endpoint), chain
+        yield from self.at_endpoints()
         for live in self.seen.live:
             if live.chain is not None:
                 for owner in self.world.service.owners:
@@ -76,19 +101,27 @@ class View:
             *self.world.others.get(owner.owner, ()),
         )
 
+    def publishable(self, chain: Chain, owner: OwnerSighting) -> bool:
+        """Tell whether records of *chain* may be made: ours, or those of another service here."""
+        return self.known(chain) or chain in self.world.others.get(owner.owner, ())
+
     def needed(self, chain: Chain, rrset: RRset) -> RRset:
         """Return what *chain* needs beside *rrset* in this service's combinations and in others'."""
         return needed(chain, rrset, self.world.service.records)
 
     # --------------------------------------------------------------- endpoints
 
-    def rrset_for(self, e: EndpointSighting) -> RRset | None:
-        """Return the primary's RRset for the owner of an endpoint; None when it was not seen."""
+    def rrsets_for(self, e: EndpointSighting) -> tuple[RRset, ...]:
+        """Return the primary's RRset for the owner of an endpoint.
+
+        Where the primary gave none, what the other servers gave: a dead one must not starve a judgement.
+        """
         name = owner_name(e.endpoint.host, e.endpoint.port)
         for owner in self.seen.owners:
             if owner.owner == name:
-                return owner.primary.rrset if owner.primary is not None else None
-        return None
+                answers = (owner.primary,) if owner.primary is not None else owner.servers
+                return tuple(a.rrset for a in answers if a.rrset is not None)
+        return ()
 
     def shows_only(self, e: EndpointSighting, goal: Credential) -> bool:
         """Tell whether the endpoint was reached and every connection presented the goal."""
@@ -96,8 +129,8 @@ class View:
 
     def accepted(self, e: EndpointSighting, goal: Credential) -> bool:
         """Tell whether a DANE sender would accept what this endpoint presents."""
-        rrset = self.rrset_for(e)
-        return rrset is not None and valid(rrset, goal.chain)
+        rrsets = self.rrsets_for(e)
+        return bool(rrsets) and all(valid(r, goal.chain) for r in rrsets)
 
     def failing(self) -> tuple[str, ...]:
         """Return why endpoints fail, against the picture from before the install (step 0).
@@ -114,10 +147,10 @@ class View:
             same = before is not None and before.outcome is Outcome.NO_TLS
             return "" if same else f"{e.endpoint}: no TLS: {e.detail}"
         if e.outcome is Outcome.PRESENTED:
-            rrset = self.rrset_for(e)
+            rrsets = self.rrsets_for(e)
             for chain in e.chains:
                 same = before is not None and chain.fingerprint in before.fingerprints
-                if rrset is not None and not valid(rrset, chain) and not same:
+                if rrsets and not any(valid(r, chain) for r in rrsets) and not same:
                     return f"{e.endpoint}: presents {chain.fingerprint[:16]}, which the RRset does not match"
             return ""
         greeted = before is not None and before.outcome in GREETED
@@ -136,11 +169,54 @@ class View:
 
     def proven(self, goal: Credential) -> bool:
         """Tell whether the goal, and nothing else, can be presented anywhere: step 7's question."""
+        looked_at = {owner_name(e.endpoint.host, e.endpoint.port) for e in self.seen.endpoints}
         return (
-            bool(self.seen.endpoints)
-            and all(self.live_is(x, goal) and self.reload_recorded(x) for x in self.seen.live)
+            looked_at >= set(self.world.service.owners)
+            and self.loaded(goal)
             and all(self.shows_only(e, goal) for e in self.seen.endpoints)
         )
+
+    def loaded(self, goal: Credential) -> bool:
+        """Tell whether the goal is in every live file, and a reload is recorded for each."""
+        return all(self.live_is(x, goal) and self.reload_recorded(x) for x in self.seen.live)
+
+    # --------------------------------------------------------------------- goal
+
+    @property
+    def goal(self) -> Credential:
+        """The goal, for the rules that stand behind the question whether there is one."""
+        goal = self.world.goal
+        assert goal is not None
+        return goal
+
+    @property
+    def is_return(self) -> bool:
+        """Whether the goal was served before: a return, a rollback, or what is active written again."""
+        book = self.world.book
+        return book.rollback or book.returning or book.goal == book.active
+
+    def may_serve(self, credential: Credential) -> bool:
+        """Tell whether *credential* is neither expired nor revoked."""
+        return not expired(credential, self.now.wall) and not self.world.revoked(credential.spki)
+
+    def unseen(self) -> tuple[str, ...]:
+        """Return the owners of the service that this sighting says nothing of."""
+        seen = {o.owner for o in self.seen.owners}
+        return tuple(o for o in self.world.service.owners if o not in seen)
+
+    def ready_left(self, goal: Credential) -> float | None:
+        """Return the seconds until *goal* is ready at every owner by the ledgers; None while unknown."""
+        world, left = self.world, 0.0
+        for owner in {*world.service.owners, *(o.owner for o in self.seen.owners)}:
+            at_owner = wait_left(world.ledger(owner), goal.chain, world.service.patience, self.now)
+            if at_owner is None:
+                return None
+            left = max(left, at_owner)
+        return None if self.unseen() else left
+
+    def never_in_doubt(self, goal: Credential) -> bool:
+        """Tell whether no RRset in the ledgers is invalid for the goal: then there is nothing to measure."""
+        return all(e.valid_for(goal.chain) for o in self.seen.owners for e in self.world.ledger(o.owner).entries)
 
 
 def unmatched(rrset: RRset, chain: Chain) -> RRset:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, assert_never
 from rollover.core import goals
 from rollover.core.errors import RolloverError, ServerError
 from rollover.core.ledger import Ledger, intend, settle
-from rollover.core.model import OpenInstall, Reload, World, picture
+from rollover.core.model import Reload, World
 from rollover.core.problems import KINDS, Problem, problem
 from rollover.core.sighting import Sighting
 from rollover.core.steps import Activate, Install, OwnerChange, SetGoal, Update
@@ -96,12 +96,12 @@ async def _update(host: Host, world: World, step: Update) -> None:
                     change=_told(change),
                 )
         return
+    # NOERROR and nothing done is no answer: where a signer is stuck, it shows later.
     known = error is not None and not getattr(error, "outcome_unknown", False)
     if error is None:
         odd = [(c, b) for c, b in zip(step.changes, back, strict=True) if not _as_wanted(c, b)]
         at = "; ".join(f"{c.target}: {b.problem or f'TTL {b.ttl}, not {c.ttl}'}" for c, b in odd)
         error = NotApplied(f"the primary of {step.zone} answered NOERROR and did not do it at {at}")
-        known = all(b.outcome == "not-applied" for _, b in odd)
     raise _update_failed(world, step, error, number, host, before if known else None)
 
 
@@ -179,12 +179,11 @@ async def _install(host: Host, world: World, seen: Sighting, step: Install) -> N
     store, name, goal = host.store, world.service.name, world.goal
     assert goal is not None
     now = host.clock.now()
-    opened = world.book.install
-    if opened is None:
-        opened = OpenInstall(now, now, world.book.active, picture(seen.endpoints))
+    if world.book.install is None:
         store.note(f"before:{name}", str(sum(e.connections for e in seen.endpoints)))
         store.note(f"after:{name}", "0")
-    book = replace(world.book, install=replace(opened, latest=now), rounds=0, quiet=None)
+    begun = any(x.chain is not None and x.chain.fingerprint == goal.fingerprint for x in seen.live)
+    book = goals.open_install(world.book, goal.fingerprint, now, seen.endpoints, begun=begun)
     with store.transaction():
         number = store.intend(
             name, "install", {"fingerprint": goal.fingerprint, "paths": [x.path for x in seen.live]}, now

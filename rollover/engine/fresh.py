@@ -24,5 +24,5 @@ async def fresh_reports(host: Host, names: Sequence[str]) -> list[Report]:
         world = replace(world, book=remember(world, seen))
         stored = host.store.report(name)
         before = Report.from_json(stored) if stored else None
-        told.append(report(View(world, seen), decide(world, seen), (), before))
+        told.append(report(View(world, seen), decide(world, seen), looker.refusals(), before))
     return told

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rollover.core.certificate import facts, parse_chain
 from rollover.core.errors import RolloverError
 from rollover.core.model import Book, Credential, State, World
+from rollover.core.problems import KINDS, Problem
 from rollover.core.sighting import Endpoint, EndpointSighting, Outcome, Sighting
 from rollover.core.timing import Instant, elapsed
 from rollover.core.tlsa import Chain
@@ -58,14 +59,16 @@ class Looker:
         wanted |= store.with_keys({c.spki_sha256 for c in shown})
         owners = [o.owner for o in seen.owners] if seen is not None else list(self.service.owners)
         aliases = store.aliases()
-        targets = {o.target for o in seen.owners} if seen is not None else {aliases.get(o, o) for o in owners}
+        if seen is not None:
+            aliases |= {o.owner: o.target for o in seen.owners}
+        targets = {aliases.get(o, o) for o in owners}
         return World(
             service=self.service,
             book=book,
             credentials={f: c for f in wanted if f and (c := self.credential(f)) is not None},
             ledgers=store.ledgers(owners),
             managed=store.managed(targets),
-            others=self._others(owners, aliases),
+            others=self._others(owners, aliases, book),
             failed=failed or {},
         )
 
@@ -84,9 +87,14 @@ class Looker:
             )
         return self._credentials[fingerprint]
 
-    def _others(self, owners: Iterable[str], aliases: Mapping[str, str]) -> dict[str, tuple[Chain, ...]]:
-        """Return, by owner, the chains that other services at the same RRset still need."""
+    def _others(self, owners: Iterable[str], aliases: Mapping[str, str], book: Book) -> dict[str, tuple[Chain, ...]]:
+        """Return, by owner, the chains that other services at the same RRset still need.
+
+        What another service has replaced it withdraws itself, by its own clock; what both have replaced
+        may go when the other one's clock has run down too.
+        """
         found: dict[str, tuple[Chain, ...]] = {}
+        now = self.host.clock.now()
         for owner in owners:
             target = aliases.get(owner, owner)
             chains: dict[str, Chain] = {}
@@ -94,8 +102,13 @@ class Looker:
                 if other.name == self.service.name or not any(aliases.get(o, o) == target for o in other.owners):
                     continue
                 theirs = self.host.store.book(other.name)
-                for fingerprint in (theirs.goal, theirs.active, theirs.queued):
-                    if fingerprint and (it := self.credential(fingerprint)) is not None:
+                rested = theirs.quiet is not None and elapsed(theirs.quiet, now) >= max(other.retain, other.drain)
+                wanted = {theirs.goal, theirs.active, theirs.queued}
+                for fingerprint, standing in theirs.standings.items():
+                    if standing.state is not State.REMOVED and not (rested and fingerprint in book.standings):
+                        wanted.add(fingerprint)
+                for fingerprint in sorted(wanted - {""}):
+                    if (it := self.credential(fingerprint)) is not None:
                         chains[fingerprint] = it.chain
             if chains:
                 found[owner] = tuple(chains.values())
@@ -158,6 +171,11 @@ class Looker:
         )
         mine = self.credential(self.book().active) if shared else None
         return mine.algorithm if mine is not None and mine.algorithm in ("rsa", "ecdsa") else ""
+
+    def refusals(self) -> list[Problem]:
+        """Return where a primary refused our TSIG in the last look: what every update would meet."""
+        errors = self.dns.errors if self.dns is not None else ()
+        return [Problem(e.code, e.message, KINDS[e.code].level, e.hint) for e in errors]
 
     # ------------------------------------------------- servers that left an NS set
 

@@ -30,6 +30,7 @@ from rollover.engine.status import publish_status
 from rollover.state.lock import locked
 
 PAUSE = 0.25  # seconds between two looks of one run
+BELIEVED = 30.0  # seconds that a sighting may be old when an effect follows
 MOST_STEPS = 60  # a run that does more than this is going round in circles
 
 
@@ -97,6 +98,8 @@ async def run_locked(host: Host, name: str, patience: Patience = TICK) -> Outcom
                 Phase.INSTALLING, "not every endpoint answered at once: left to the next tick", action="install"
             )
             return _finish(looker, world, seen, rest, met)
+        if elapsed_boot(seen.time, host.clock.now()) > BELIEVED:
+            continue  # the host slept in between: look again
         try:
             await perform(host, world, seen, step)
         except Failed as failure:
@@ -185,7 +188,7 @@ def _finish(looker: Looker, world: World, seen: Sighting, step: Rest, met: list[
     host, name = looker.host, looker.service.name
     stored = host.store.report(name)
     before = Report.from_json(stored) if stored else None
-    extra = [*met, *_ignored(looker), *_source(looker)]
+    extra = [*met, *_ignored(looker), *looker.refusals(), *_source(looker)]
     told = report(View(world, seen), step, extra, before)
     if world.book.adopted:
         with host.store.transaction():

@@ -90,6 +90,7 @@ def _install_out(it: OpenInstall) -> Json:
         "latest": instant_out(it.latest),
         "was_active": it.was_active,
         "picture": [[_endpoint_out(e), s.outcome.value, list(s.fingerprints)] for e, s in it.picture.items()],
+        "fingerprint": it.fingerprint,
     }
 
 
@@ -99,6 +100,7 @@ def _install_in(it: Json) -> OpenInstall:
         surely(it["latest"]),
         it["was_active"],
         {Endpoint(*e): Shown(Outcome(o), tuple(f)) for e, o, f in it["picture"]},
+        it["fingerprint"],
     )
 
 
