@@ -1,0 +1,1 @@
+"""Figures of the tool's own cost; printed, never asserted."""
