@@ -32,8 +32,10 @@ def propagate(view: View) -> Rest | None:
         return Rest(phase, "the primary did not take the update", action="publish")
     late: list[Laggard] = []
     for owner in view.seen.owners:
-        late += incomplete(owner)
-        late += lacking(owner, view.needed(goal.chain, _current(owner)), goal.chain)
+        missing = incomplete(owner)
+        late += missing
+        if owner.primary is not None or not missing:  # beside a primary that was not seen nobody is late
+            late += lacking(owner, view.needed(goal.chain, _current(owner)), goal.chain)
         late += badly_signed(owner)
     if not late:
         return None

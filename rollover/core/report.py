@@ -172,7 +172,12 @@ def line(it: Report) -> str:
 
 
 def _distinct(found: Iterable[Problem]) -> tuple[Problem, ...]:
-    return tuple({(p.code, p.message): p for p in found}.values())
+    """Return each problem once: of two that tell the same, the one that says why.
+
+    "Primary unreachable: … BADSIG" tells nothing beside the refusal itself, and its hint misleads.
+    """
+    once = {(p.code, p.message): p for p in found}.values()
+    return tuple(p for p in once if not any(p.message.endswith(f" {other.message}") for other in once))
 
 
 def _date(found: Problem, before: Report | None, now: datetime, late_after: float) -> Dated:

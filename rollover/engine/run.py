@@ -188,7 +188,8 @@ def _finish(looker: Looker, world: World, seen: Sighting, step: Rest, met: list[
     host, name = looker.host, looker.service.name
     stored = host.store.report(name)
     before = Report.from_json(stored) if stored else None
-    extra = [*met, *_ignored(looker), *looker.refusals(), *_source(looker)]
+    met = [*met, *(p for p in looker.refusals() if p.message not in {m.message for m in met})]
+    extra = [*met, *_ignored(looker), *_source(looker)]
     told = report(View(world, seen), step, extra, before)
     if world.book.adopted:
         with host.store.transaction():
