@@ -151,14 +151,17 @@ def _find_path(chain: Chain, anchors: Sequence[bytes], *, now: datetime, flags: 
 
 
 def issued(child: x509.Certificate, parent: x509.Certificate, below: int = 0) -> bool:
-    """Tell whether *parent*, a CA with *below* CAs between it and the leaf, signed *child*."""
+    """Tell whether *parent*, a CA with *below* CAs between it and the leaf, signed *child*.
+
+    Whether its key usage allows that is asked where the path is chosen (way_up).
+    """
     from cryptography import x509
 
     try:
-        basic, usage = extension(parent, x509.BasicConstraints), extension(parent, x509.KeyUsage)
+        basic = extension(parent, x509.BasicConstraints)
     except CertificateError:
         return False
-    if basic is None or not basic.ca or (usage is not None and not usage.key_cert_sign):
+    if basic is None or not basic.ca:
         return False
     if basic.path_length is not None and below > basic.path_length:
         return False

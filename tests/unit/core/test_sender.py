@@ -234,3 +234,29 @@ def test_two_cas_that_signed_each_other() -> None:
 
     assert conclude(rr(2, 1, 0, STRANGER), chain=chain) is Conclusion.REJECTS
     assert conclude(rr(2, 0, 1, two), chain=chain) is Conclusion.ACCEPTS
+
+
+def test_dates_below_a_bare_anchor_key() -> None:
+    """Where only DNS has the anchor's key, the dates of every certificate sent count."""
+    old = make("Intermediate", PKI.root, private=PKI.intermediate.key, ca=True, start=-9 * DAY, end=-DAY)
+    chain = chain_from_der([PKI.leaf.der, old.der])
+
+    assert conclude(rr(2, 1, 0, PKI.root), chain=chain) is Conclusion.REJECTS
+    assert conclude(rr(2, 1, 0, PKI.root), chain=SHORT) is Conclusion.ACCEPTS
+    assert conclude(rr(2, 1, 0, PKI.root), chain=SHORT, now=NOW + 61 * DAY) is Conclusion.REJECTS
+
+
+def test_an_anchor_in_dns_comes_before_the_chain() -> None:
+    """A certificate in a 2 0 0 record is taken for the path before one of the same name in the chain."""
+    cross = make("Root", make("Older root", ca=True), private=PKI.root.key, ca=True)
+
+    assert conclude(rr(2, 0, 0, cross)) is Conclusion.ACCEPTS
+    assert conclude(rr(2, 0, 0, cross), rr(2, 0, 1, PKI.root)) is Conclusion.ACCEPTS
+    assert conclude(rr(2, 0, 1, cross), chain=chain_from_der([*PKI.full, cross.der])) is Conclusion.REJECTS
+
+
+def test_garbage_in_the_chain_does_not_stop_a_verdict() -> None:
+    """What is no certificate is passed over on the way to the anchor."""
+    chain = chain_from_der([PKI.leaf.der, b"garbage", PKI.intermediate.der])
+
+    assert conclude(rr(2, 1, 1, PKI.intermediate), chain=chain) is Conclusion.ACCEPTS
