@@ -16,23 +16,23 @@ from tests.lab import Lab, LabError
 
 from . import acts, verdict
 from .plain import PlainLines
-from .scene import Scene, duration
+from .scene import Scene
 from .screen import ASCII, FINE, SMALLEST, Glyphs, frame
 from .watch import Watcher
 
 INTRODUCTION = """\
-The mail server mail.example.test has DANE: DNS holds the hash of its key (a TLSA record), and
-senders deliver only to a server that presents this key. Here are real servers, on loopback
-addresses that only this demonstration sees:
+The mail server mail.example.test has DANE: DNS holds the hash of its key, as a
+TLSA record, and senders deliver only to a server that presents this key. These
+servers are real, on loopback addresses that only this demonstration sees:
 
-    2 BIND      primary and secondary of example.test, signed; a third one for test
+    3 BIND      primary and secondary of example.test, signed, and its parent
     1 Postfix   receives the mail
-    2 Postfix   send {rate} messages a second, with smtp_tls_security_level = dane
-    3 Unbound   validating resolvers, one for each sender, one for rollover
-    1 Pebble    an ACME server, from which certbot obtains and renews the certificate
+    2 Postfix   send {rate} messages a second; smtp_tls_security_level = dane
+    3 Unbound   validate: one for each sender, one for rollover
+    1 Pebble    the ACME server from which certbot gets its certificates
 
-certbot renews twice: first the usual way, then with rollover. Each time, both senders' resolvers
-have cached the old record right before: the worst moment, as it comes by chance on other days.
+certbot renews twice: first the usual way, then with rollover. Each time both
+senders' resolvers have fetched the old record right before: the worst moment.
 """
 
 
@@ -85,7 +85,7 @@ def main() -> int:
 
     def interrupted(number: int, where: FrameType | None) -> None:
         view.close()
-        print("\ninterrupted; nothing is left: every server ends with the namespace that it ran in", flush=True)
+        os.write(1, b"\ninterrupted; nothing is left: every server ends with the namespace that it ran in\n")
         os._exit(130)  # threads and servers need not be waited for: the kernel ends them all
 
     # A shell without job control hands SIGINT on as ignored.
@@ -104,8 +104,13 @@ def main() -> int:
     shown = verdict.lines(
         scene, ttl=acts.TTL, per_second=acts.PER_SECOND, width=min(view.console.width, 100), glyphs=view.glyphs
     )
-    view.say(*shown, f" It took {duration(time.monotonic() - begin)} minutes.")
+    view.say(*shown, f" It took {minutes(time.monotonic() - begin)}.")
     return verdict.exit_code(*scene.mail)
+
+
+def minutes(seconds: float) -> str:
+    """Return a duration in words."""
+    return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
 
 
 def run(view: View) -> Scene:
@@ -113,7 +118,8 @@ def run(view: View) -> Scene:
     view.say(INTRODUCTION.format(rate=acts.PER_SECOND))
     with Lab(ttl=acts.TTL, chain_file=True) as lab:
         view.say(f"==> the servers run, after {lab.started_in:.1f} s")
-        view.say("==> certbot obtains the first certificate; Postfix presents it, its record is in DNS")
+        view.say("==> certbot obtains a first certificate; Postfix presents it, DNS has its record")
+        lab.configure(retain=acts.RETAIN)
         hook = acts.UsualHook(lab)
         acts.obtain(lab, hook)
         view.say("==> mail begins to flow")

@@ -15,6 +15,7 @@ from .watch import Watcher
 
 TTL = 20
 PER_SECOND = 10
+RETAIN = "8s"  # a day on a real host; long enough here to be seen
 CALM = 3  # whole seconds without a deferral, after which a renewal is called over
 
 _USUAL_HOOK = """\
@@ -84,21 +85,25 @@ def obtain(lab: Lab, hook: UsualHook) -> Certificate:
 
 
 def usual_way(lab: Lab, watcher: Watcher, hook: UsualHook) -> None:
-    """certbot renews; its hook installs, reloads and changes the record. Returns when mail flows again."""
+    """Renew with certbot, whose hook installs, reloads and changes the record. Returns when mail flows again."""
     old = lab.certbot.lineage()
     watcher.names(old=old.tlsa)
     watcher.renewal_begins(with_tool=False, log=hook.log)
     watcher.doing("certbot", "renews the certificate, with a new key")
-    new = _renew(lab, watcher, old)
-    watcher.doing("waiting", "until the senders' resolvers let the old record go")
-    for sender in lab.senders:
-        wait_for(lambda it=sender: it.resolver.cached().records == (new.tlsa,), "the caches follow", 90, 0.2)
-    watcher.doing("done", "the senders' resolvers have the new record")
-    _calm(lab, watcher)
+    new, cached = _renew(lab, watcher, old, hook="install, reload, change the record")
+    watcher.doing("waiting", "until both senders let the old record go", until=cached + lab.ttl)
+    wait_for(
+        lambda: all(one.resolver.cached().records == (new.tlsa,) for one in lab.senders),
+        "both resolvers have the new record",
+        90,
+        0.2,
+    )
+    watcher.doing("waiting", "until all mail is delivered again")
+    _calm(watcher)
 
 
 def with_rollover(lab: Lab, watcher: Watcher, hook: UsualHook) -> None:
-    """rollover takes over; certbot renews and its hook calls rollover. Returns when all is done."""
+    """Let rollover take over, and renew with certbot, whose hook calls rollover. Returns when all is done."""
     old = lab.certbot.lineage()
     watcher.names(old=old.tlsa)
     watcher.renewal_begins(with_tool=True)
@@ -108,35 +113,42 @@ def with_rollover(lab: Lab, watcher: Watcher, hook: UsualHook) -> None:
     hook.remove()
     lab.rollover("hook", "install", "certbot", check=0)
     watcher.doing("certbot", "renews the certificate, with a new key")
-    new = _renew(lab, watcher, old)
+    new, _ = _renew(lab, watcher, old, hook="rollover deploy")
     watcher.doing("", "")
     done = lab.rollover("advance", "mail", "--wait", seconds=300)
     if done.returncode:
         raise LabError(f"rollover advance --wait exited {done.returncode}: {done.stdout}{done.stderr}")
     if lab.primary.tlsa().records != (new.tlsa,) or lab.served() != new.spki:
         raise LabError(f"rollover ended without the new certificate: {lab.primary.tlsa()}")
-    _calm(lab, watcher)
+    _calm(watcher)
 
 
-def _renew(lab: Lab, watcher: Watcher, old: Certificate) -> Certificate:
-    """Run `certbot renew`; right before its hook, both resolvers ask for the record: the worst moment."""
+def _renew(lab: Lab, watcher: Watcher, old: Certificate, *, hook: str) -> tuple[Certificate, float]:
+    """Run `certbot renew`; right before its *hook*, both resolvers ask for the record.
+
+    That is the worst moment: they hold the old record for one whole TTL.
+
+    Return the new certificate, and when they asked, in Unix seconds.
+    """
     with renewing(lab) as renewal:
         new = lab.certbot.lineage()
         watcher.names(old=old.tlsa, new=new.tlsa)
-        watcher.doing("certbot", "calls its deploy hook")
+        watcher.doing("certbot", f"calls its deploy hook: {hook}")
+        for sender in lab.senders:
+            # All of the zone: an answer is kept no longer than the shortest-lived record beside it.
+            sender.resolver.flush(at.DOMAIN)
         fill_caches(lab)
+        cached = time.clock_gettime(time.CLOCK_REALTIME)
         renewal.let_hooks_run()
-    return new
+    return new, cached
 
 
-def _calm(lab: Lab, watcher: Watcher) -> None:
+def _calm(watcher: Watcher) -> None:
     """Return once mail has been flowing well for some whole seconds."""
     begin = time.monotonic()
-    wait_for(
-        lambda: time.monotonic() > begin + CALM and not _deferring(lab, watcher), "mail is deferred no more", 90, 0.2
-    )
+    wait_for(lambda: time.monotonic() > begin + CALM and not _deferring(watcher), "mail is deferred no more", 90, 0.2)
 
 
-def _deferring(lab: Lab, watcher: Watcher) -> bool:
-    number = watcher.scene.renewal - 1
-    return any(deferred for _, deferred in watcher.scene.mail[number].seconds[-CALM - 1 :])
+def _deferring(watcher: Watcher) -> bool:
+    mail = watcher.scene.mail[watcher.scene.renewal - 1]
+    return any(deferred for _, deferred in mail.seconds[-CALM - 1 :])

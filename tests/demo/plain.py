@@ -15,38 +15,41 @@ class PlainLines:
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
         self._last = Scene()
-        self._logged: list[str] = []
+        self._logged: set[str] = set()
+        self._held: dict[str, str] = {}
 
     def show(self, scene: Scene) -> None:
         """Print the changes since the Scene before."""
-        clock = datetime.fromtimestamp(scene.now, UTC)
+        clock = f"{datetime.fromtimestamp(scene.now, UTC):%H:%M:%S}"
         for line in self._changes(scene):
-            self._write(f"{clock:%H:%M:%S}  {line}")
+            self._write(f"{clock}  {line}")
+        for line in scene.log:
+            if line not in self._logged:
+                self._logged.add(line)
+                time, kind, text = log_line(line)
+                if kind != "phase":  # told already
+                    self._write(f"{time or clock}    {kind}: {text}")
         self._last = scene
 
     def _changes(self, scene: Scene) -> Iterator[str]:
         last = self._last
-        if scene.renewal != last.renewal:
-            self._logged = []
+        begins = scene.renewal != last.renewal
+        if begins:
             yield f"{scene.renewal} of {len(RENEWALS)}: {RENEWALS[scene.renewal - 1]}"
-        if (scene.state, scene.doing) != (last.state, last.doing) and scene.state:
+        if scene.state and (scene.state, scene.doing) != (last.state, last.doing):
             yield f"{scene.state}: {scene.doing}{_until(scene)}"
         before = dict(last.servers)
         for name, serves in scene.servers:
-            if before.get(name) != serves:
-                yield f"{name} serves the {serves} record"
-        if scene.presents != last.presents:
-            yield f"Postfix presents the {scene.presents} certificate"
-        held = {cache.owner: cache.holds for cache in last.caches}
+            if before.get(name) != serves and not begins:  # all is old then
+                yield f"{name} serves: {serves}"
+        if scene.presents != last.presents and not begins:
+            yield f"Postfix presents: {scene.presents}"
         for cache in scene.caches:
-            if held.get(cache.owner) != cache.holds:
-                yield f"{cache.owner}'s cache holds {cache.holds}" + (f", for {cache.ttl} s more" if cache.ttl else "")
+            if cache.ttl and self._held.get(cache.owner) != cache.holds:
+                self._held[cache.owner] = cache.holds
+                if not begins:
+                    yield f"{cache.owner}'s resolver holds: {cache.holds}, for {cache.ttl} s more"
         yield from self._mail(scene)
-        for line in scene.log:
-            if line not in self._logged:
-                self._logged.append(line)
-                _, kind, text = log_line(line)
-                yield f"{scene.log_title}: {kind}: {text}"
 
     def _mail(self, scene: Scene) -> Iterator[str]:
         if not scene.renewal:

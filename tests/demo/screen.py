@@ -13,7 +13,7 @@ SMALLEST = (60, 20)
 """Columns and lines; below that plain lines are printed instead."""
 TITLE = "A new certificate for a mail server with DANE, twice"
 RENEWALS = ("the usual way: install, reload, change the record", "with rollover")
-_LABEL = 11
+_LABEL = 12
 _COLOURS = {"old": "yellow", "old + new": "cyan", "new": "green"}
 
 
@@ -64,7 +64,7 @@ def _score(scene: Scene, width: int, glyphs: Glyphs) -> list[Text]:
     for number, name in enumerate(RENEWALS, 1):
         mail = scene.mail[number - 1]
         colour = ("dim" if number > scene.renewal else "bold red" if mail.deferred else "bold green") or ""
-        told = f"{mail.deferred} of {mail.messages} mails deferred" if number <= scene.renewal else "comes next"
+        told = f"{mail.deferred} of {mail.messages} deferred" if number <= scene.renewal else "comes next"
         left = Text(f" {number}  {name}", "bold" if number == scene.renewal else "dim")
         lines.append(_ends(left, Text(f"{told} ", colour), width))
     return [*lines, Text(" " + glyphs.rule * (width - 2), "dim")]
@@ -76,7 +76,7 @@ def _doing(scene: Scene, width: int, glyphs: Glyphs) -> list[Text]:
         return [*lines, Text()]
     left = max(0.0, scene.wait.until - scene.now)
     clock = datetime.fromtimestamp(scene.wait.until, UTC)
-    told = f"  {left:.0f} s more, until {clock:%H:%M:%S}"
+    told = f"  {left:.0f} s more, until {clock:%H:%M:%S}" if left else "  any moment now"
     room = max(8, width - _LABEL - 2 - len(told))
     done = round(room * (1 - left / max(1.0, scene.wait.until - scene.wait.since)))
     bar = Text(glyphs.done * done, "blue") + Text(glyphs.todo * (room - done), "dim") + Text(told)
@@ -110,7 +110,7 @@ def _mail(scene: Scene, width: int, glyphs: Glyphs) -> list[Text]:
     rate = sum(mail.seconds[-2]) if len(mail.seconds) > 1 else 0
     told = Text(f"{rate}/s  delivered {mail.delivered}, ")
     told.append(f"deferred {mail.deferred}", "bold red" if mail.deferred else "bold green")
-    told.append(f"; TLS connections: Verified {mail.verified}, other {mail.other}")
+    told.append(f"; TLS: Verified {mail.verified}, other {mail.other}")
     why = Text(f"{mail.reason}", "red") if mail.deferring else Text()
     return [_row("mail", told), _row("", strip(mail, width - _LABEL - 2, glyphs)), _row("", why)]
 

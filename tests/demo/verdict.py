@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from rich.text import Text
 
-from .scene import Mail, Scene
+from .scene import Mail, Scene, log_line
 from .screen import RENEWALS, Glyphs
 
 
@@ -19,17 +21,17 @@ def lines(scene: Scene, *, ttl: int, per_second: int, width: int, glyphs: Glyphs
     usual, tool = scene.mail
     made = [
         Text(f"The same renewal twice: certbot, a new key, TTL {ttl} s, {per_second} messages a second.", "bold"),
+        Text(f"Each sign is one second: {glyphs.good} all mail delivered, {glyphs.bad} mail deferred.", "dim"),
         Text(),
     ]
     for number, (name, mail) in enumerate(zip(RENEWALS, scene.mail, strict=True), 1):
         made.append(Text(f" {number}  {name}", "bold"))
         made += [Text("    ") + row for row in _strip(mail, width - 5, glyphs)]
         made += [_told(mail), Text()]
-    made += [
-        Text(f"    {glyphs.good} one second, all mail delivered   {glyphs.bad} one second, some mail deferred", "dim"),
-        Text(),
-        *(Text(f" {line}") for line in _meaning(usual, tool, ttl)),
-    ]
+    made += [Text(f" {line}") for line in textwrap.wrap(_meaning(usual, tool, ttl), width - 2)]
+    if scene.log:
+        last = log_line(scene.log[-1])[2]
+        made += [*(Text(f" {x}") for x in textwrap.wrap(f"{scene.log_title} ends with: {last}.", width - 2))]
     return made
 
 
@@ -47,18 +49,18 @@ def _told(mail: Mail) -> Text:
     text = Text(f"    {mail.messages} messages, ")
     text.append(f"{mail.deferred} deferred", "bold red" if mail.deferred else "bold green")
     if mail.deferred:
-        text.append(f", in {mail.bad_seconds} seconds of it")
-    return text.append(f". TLS connections: Verified {mail.verified}, other {mail.other}.")
+        text.append(f", within {mail.bad_seconds} s")
+    return text.append(f"; TLS: Verified {mail.verified}, other {mail.other}.")
 
 
-def _meaning(usual: Mail, tool: Mail, ttl: int) -> list[str]:
+def _meaning(usual: Mail, tool: Mail, ttl: int) -> str:
     if exit_code(usual, tool) == 0:
-        return [
-            "What is deferred waits in the sender's queue, until a later attempt meets a resolver",
-            f"that has let the old record go: up to one TTL. That was {ttl} s here; with the usual",
-            "hour, mail is deferred for up to an hour. rollover adds the record first, and waits.",
-            "All counts are from the logs of the two sending Postfix servers.",
-        ]
+        return (
+            "Mail was deferred until the senders had let the old record go, one TTL after they fetched it: "
+            f"some {ttl} s here, up to an hour with the usual TTL. rollover publishes the new record beside the "
+            "old one, waits until nobody can hold the old one alone, and only then installs the certificate. "
+            "All counts are from the logs of the two sending Postfix servers."
+        )
     if usual.deferred == 0:
-        return ["The usual way deferred nothing this time: the comparison shows nothing. Run it again."]
-    return ["rollover deferred mail, or senders could not authenticate the server: that must not be."]
+        return "The usual way deferred nothing this time, so that nothing is shown. Run it again."
+    return "rollover deferred mail, or a sender could not authenticate the server by DANE: that must not be."

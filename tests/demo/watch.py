@@ -30,7 +30,7 @@ SENTENCES = {
     "waiting": "until no resolver can still hold the old record alone",
     "installing": "Postfix gets the new certificate and is reloaded",
     "verifying": "does Postfix present the new certificate? new connections will tell",
-    "retaining": "the old record stays a moment longer, should somebody want to go back",
+    "retaining": "the old record is kept a little longer, for an instant rollback",
     "withdrawing": "the old record is taken out of DNS",
 }
 
@@ -45,6 +45,7 @@ class Watcher:
         self._names: dict[str, str] = {}
         self._marks: list[Mark] = []
         self._act: tuple[str, str] = ("", "")
+        self._end: float | None = None
         self._log: tuple[str, tuple[str, ...]] = ("", ())
         self._follow: Path | None = None
         self._tool = False
@@ -85,9 +86,9 @@ class Watcher:
         """Call TLSA records "old" and "new" from here on."""
         self._names = {record: name for name, record in records.items()}
 
-    def doing(self, state: str, sentence: str) -> None:
-        """Tell what goes on; empty words leave that to `rollover status`."""
-        self._act = (state, sentence)
+    def doing(self, state: str, sentence: str, *, until: float | None = None) -> None:
+        """Tell what goes on, and until when (Unix seconds); empty words leave that to `rollover status`."""
+        self._act, self._end = (state, sentence), until
 
     # Looking
 
@@ -103,17 +104,17 @@ class Watcher:
 
     def _take(self) -> Scene:
         lab, now = self._lab, time.clock_gettime(time.CLOCK_REALTIME)
+        held = [_ask(one.resolver.cached) for one in lab.senders]
         caches = tuple(
-            Cache(f"sender {number}", self._name(rrset), rrset.ttl)
-            for number, rrset in enumerate((_ask(one.resolver.cached) for one in lab.senders), 1)
+            Cache(f"sender {number}", self._name(it), 0 if it is None else it.ttl) for number, it in enumerate(held, 1)
         )
         state, doing = self._act
         wait: Wait | None = None
         if not state:
             state, doing, until = self._from_status()
             wait = self._until(until, now)
-        elif state == "waiting":
-            wait = self._until(now + max(cache.ttl if cache.holds == "old" else 0 for cache in caches), now)
+        elif self._end is not None:
+            wait = self._until(self._end, now)
         if self._follow is not None and self._follow.exists():
             self._log = ("what certbot's hook did", tuple(self._follow.read_text().splitlines()))
         return Scene(
@@ -148,9 +149,9 @@ class Watcher:
 
     def _until(self, until: float | None, now: float) -> Wait | None:
         """Keep the start of a wait while its end stays, to within what counting in whole seconds blurs."""
-        if until is None or until <= now:
+        if until is None:
             self._wait = None
-        elif self._wait is None or abs(self._wait.until - until) > 3:
+        elif until > now and (self._wait is None or abs(self._wait.until - until) > 3):
             self._wait = Wait(now, until)
         return self._wait
 
