@@ -200,21 +200,20 @@ def _find(world: World, prefix: str) -> str:
     )
 
 
-def hurry_cost(world: World, fingerprint: str, now: Instant) -> dict[str, float]:
-    """Return, by owner, for how many seconds from *now* senders may still hold an RRset that defers.
+def hurry_cost(world: World, fingerprint: str, now: Instant) -> dict[str, tuple[float, bool]]:
+    """Return, by owner, for how many seconds senders may still hold an RRset that defers.
 
-    What ``rollback --now`` says beforehand. One TTL, not two: that is what a resolver can hold.
+    With it, whether these seconds run from *now*; else some server still gives that RRset, and they
+    run from when the record of *fingerprint* is on every server. What ``rollback --now`` says
+    beforehand. One TTL, not two: that is what a resolver can hold.
     """
     chain = world.credentials[fingerprint].chain
     cost = {}
     for owner in world.service.owners:
-        left = [
-            e.ttl if e.gone is None else e.ttl - elapsed(e.gone, now)
-            for e in world.ledger(owner).entries
-            if not e.valid_for(chain)
-        ]
-        if left and max(left) > 0:
-            cost[owner] = max(left)
+        wrong = [e for e in world.ledger(owner).entries if not e.valid_for(chain)]
+        left = max((e.ttl if e.gone is None else e.ttl - elapsed(e.gone, now) for e in wrong), default=0.0)
+        if left > 0:
+            cost[owner] = left, all(e.gone is not None for e in wrong)
     return cost
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
+from math import ceil
 
 from rollover.core import goals
 from rollover.core.errors import RolloverError, ServerError, UsageError
@@ -47,11 +48,7 @@ async def rollback(
         after = replace(world, book=book)
         left = _ready_in(after, book.goal, now)
         if hurry:
-            for owner, seconds in goals.hurry_cost(after, book.goal, now).items():
-                say(
-                    f"senders that asked for {owner} before now may hold the old records: they will defer mail "
-                    f"for up to {round(seconds)} s, until {stamp(now.wall + timedelta(seconds=seconds))}; nothing bounces"
-                )
+            _say_cost(goals.hurry_cost(after, book.goal, now), now, say)
         elif left == 0.0:
             say("its record is still published everywhere: it is installed at once, no mail is deferred")
         else:
@@ -69,6 +66,18 @@ async def rollback(
                     name, "rollback", said + (" without waiting" if hurry else ""), now.wall, fingerprint=book.goal
                 )
         return await run_locked(host, name, Patience(linger=15.0))
+
+
+def _say_cost(cost: dict[str, tuple[float, bool]], now: Instant, say: Say) -> None:
+    """Say beforehand who defers, and for how long, when nobody waits."""
+    for owner, (seconds, from_now) in cost.items():
+        end = f"from now, until {stamp(now.wall + timedelta(seconds=seconds))}"
+        say(
+            f"senders that hold the old records of {owner} will defer mail for up to {ceil(seconds)} s "
+            f"{end if from_now else 'from when its record is on every server'}; nothing bounces"
+        )
+    if not cost:
+        say("no sender holds records that it does not match: no mail is deferred")
 
 
 def _ready_in(world: World, fingerprint: str, now: Instant) -> float | None:
