@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -88,9 +89,9 @@ def fill_caches(lab: Lab, owner: str = at.OWNER) -> None:
 @contextmanager
 def steady_mail(lab: Lab, per_second: float = 10) -> Iterator[Callable[[], Counts]]:
     """Keep mail flowing within the block; yields what returns the counts since it began."""
+    begin = lab.mail.mark()  # nothing is in flight: every connection that is counted has its message
     lab.load.start(per_second)
     time.sleep(1.0)  # from here on whole seconds are full
-    begin = lab.mail.mark()
     try:
         yield lambda: lab.mail.since(begin)
     finally:
@@ -147,6 +148,24 @@ def goal(it: Service) -> str:
 def served_leaf(lab: Lab) -> str:
     """Return the fingerprint of the leaf that the MX presents; `lab.served()` returns its key's."""
     return endpoint.presented(lab.mx.address).fingerprint(hashes.SHA256()).hex()
+
+
+@contextmanager
+def untouched(lab: Lab) -> Iterator[None]:
+    """Assert that the block changes nothing: no record, nothing that is served, no file of the tool or of Postfix."""
+    before = _everything(lab)
+    yield
+    assert _everything(lab) == before
+
+
+def _everything(lab: Lab) -> dict[str, object]:
+    places = (lab.state_directory, lab.chain_file.parent, lab.mx.config_directory)
+    files = sorted(path for place in places for path in place.rglob("*"))
+    found: dict[str, object] = {
+        str(path): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "")
+        for path in files
+    }
+    return found | {"serial": lab.primary.serial(at.DOMAIN), "tlsa": lab.primary.tlsa(), "served": served_leaf(lab)}
 
 
 def alone_in_dns(lab: Lab, certificate: Certificate) -> None:
