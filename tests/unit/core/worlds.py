@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rollover.core.ledger import Entry, Ledger, Patience
+from rollover.core.machine import decide
 from rollover.core.memory import remember, remember_owners
 from rollover.core.model import Book, Credential, OpenInstall, Reload, Service, Shown, Standing, State, World
 from rollover.core.sighting import (
@@ -27,6 +28,7 @@ from rollover.core.sighting import (
     Sighting,
     Signature,
 )
+from rollover.core.steps import Step
 from rollover.core.timing import Instant
 from rollover.core.tlsa import EMPTY, Chain, Link, RRset, Tlsa, association
 
@@ -241,6 +243,11 @@ def opened(
 def entered(it: World, seen: Sighting) -> World:
     """Return the world with the sighting entered into its ledgers, as every run does before it decides."""
     return replace(it, ledgers={**it.ledgers, **remember_owners(it, seen, it.service.patience)})
+
+
+def decided(it: World, seen: Sighting) -> Step:
+    """Return the step that is decided after the sighting was entered into the ledgers."""
+    return decide(entered(it, seen), seen)
 
 
 def remembered(it: World, seen: Sighting) -> World:
