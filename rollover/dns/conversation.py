@@ -176,9 +176,7 @@ def tsig_error(answer: Answer, key: TsigKey, zone: str, server: str, now: dateti
     return None
 
 
-def interpret(
-    heard: Heard, zone: dns.name.Name, name: dns.name.Name, keys: ZoneKeys, now: datetime
-) -> ServerAnswer:
+def interpret(heard: Heard, zone: dns.name.Name, name: dns.name.Name, keys: ZoneKeys, now: datetime) -> ServerAnswer:
     """Return what *heard* says about *name*, its signatures checked where the public asks. Never raises."""
     server, answer = heard.server, heard.answer
     blank = ServerAnswer(

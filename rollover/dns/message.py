@@ -195,9 +195,7 @@ class _Reader:
         if self.parser.remaining():
             raise NoAnswer("malformed answer: octets behind its end")
         rcode = dns.rcode.from_flags(flags, self.opt_ttl)
-        return Answer(
-            rcode, flags, sections[0], sections[1], sections[2], self.tsig, _extended_error(self.opt)
-        )
+        return Answer(rcode, flags, sections[0], sections[1], sections[2], self.tsig, _extended_error(self.opt))
 
     def _question(self, count: int, rcode: dns.rcode.Rcode) -> None:
         seen = []

@@ -203,9 +203,7 @@ class Resolver:
         deadline = in_seconds(self._timeout)
         return await attempts(self._ask_each, name, kind, deadline)
 
-    async def _ask_each(
-        self, name: dns.name.Name, kind: dns.rdatatype.RdataType, deadline: float
-    ) -> message.Answer:
+    async def _ask_each(self, name: dns.name.Name, kind: dns.rdatatype.RdataType, deadline: float) -> message.Answer:
         error: ResolverError | None = None
         for i, (address, port) in enumerate(self._servers):
             question = message.query(name, kind, now=self._clock.now().wall, recursive=True)

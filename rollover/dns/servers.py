@@ -136,9 +136,7 @@ class Finder:
                 found.add(Server(address, name=name, public=True))
             await self.add_names(found, names)
 
-    async def _first_answers(
-        self, questions: Sequence[Coroutine[None, None, _Referral | None]]
-    ) -> list[_Referral]:
+    async def _first_answers(self, questions: Sequence[Coroutine[None, None, _Referral | None]]) -> list[_Referral]:
         """Return all answers that come soon after the first; a dead server must not hold us up."""
         if not questions:
             return []

@@ -71,7 +71,9 @@ def times(rrsigs: Sequence[RRSIG]) -> tuple[datetime | None, datetime | None]:
     return _instant(latest.inception), _instant(latest.expiration)
 
 
-def verify(rrset: dns.rrset.RRset, rrsigs: Sequence[RRSIG], zone: dns.name.Name, keys: ZoneKeys, now: datetime) -> Verdict:
+def verify(
+    rrset: dns.rrset.RRset, rrsigs: Sequence[RRSIG], zone: dns.name.Name, keys: ZoneKeys, now: datetime
+) -> Verdict:
     """Return what becomes of *rrset* at a validating resolver that has *keys* for *zone*."""
     inception, expiration = times(rrsigs)
     if keys.rrset is None:
@@ -127,9 +129,7 @@ def verify_denial(
     proofs = [rrset for rrset in authority if rrset.rdtype in {records.NSEC, records.NSEC3}]
     if not proofs:
         return Verdict(Signature.MISSING, "no signed proof that there is no TLSA record")
-    verdicts = [
-        verify(rrset, signatures_of(authority, rrset.name, rrset.rdtype), zone, keys, now) for rrset in proofs
-    ]
+    verdicts = [verify(rrset, signatures_of(authority, rrset.name, rrset.rdtype), zone, keys, now) for rrset in proofs]
     verdict = worst(verdicts)
     if verdict.signature is Signature.VALID and not _denies(proofs, name, zone, encloser):
         return Verdict(Signature.BOGUS, "the proof of denial does not speak of this name")

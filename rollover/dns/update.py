@@ -187,9 +187,7 @@ async def _send(
     raise PrimaryUnreachable(zone=zone, server=servers[0].label.removeprefix("primary "), problem=problem)
 
 
-def _conclude(
-    answer: Answer, key: TsigKey, zone: str, owners: tuple[str, ...], server: str, clock: Clock
-) -> None:
+def _conclude(answer: Answer, key: TsigKey, zone: str, owners: tuple[str, ...], server: str, clock: Clock) -> None:
     """Return if the server says NOERROR, else raise what it says (RFC 2136 §2.2, RFC 8945 §5.2)."""
     error = tsig_error(answer, key, zone, server, clock.now().wall)
     # Our own doubts about the time of an answer do not tell that the update was not applied.

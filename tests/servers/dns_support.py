@@ -71,9 +71,7 @@ class Hand:
         return Resolver.of(self.settings, self.clock)
 
     def look(self, *owners: str, remembered: Mapping[str, Sequence[str]] | None = None) -> DnsLook:
-        return asyncio.run(
-            look(owners or (at.OWNER,), self.settings, self.resolver, self.clock, remembered=remembered)
-        )
+        return asyncio.run(look(owners or (at.OWNER,), self.settings, self.resolver, self.clock, remembered=remembered))
 
     def see(self, owner: str = at.OWNER) -> OwnerSighting:
         return self.look(owner).owners[0]
@@ -200,5 +198,3 @@ def with_rcode(code: int) -> Callable[[bytes], bytes]:
 def many(count: int) -> list[str]:
     """Return *count* records of no key, as rdata."""
     return [str(fake(1000 + i)) for i in range(count)]
-
-

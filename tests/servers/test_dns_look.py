@@ -346,7 +346,7 @@ class TestSignatures:
         assert answer.rrset == records(shared_lab.old.tlsa)
 
     def test_denial_without_signatures(self, shared_lab: Lab) -> None:
-        """"There is nothing" without proof is no answer that a validating resolver would take."""
+        """An empty answer without proof is no answer that a validating resolver would take."""
         answer = self.of_one_more(shared_lab, without_signatures, NOBODY)
         assert (answer.rrset, answer.signature) == (EMPTY, Signature.MISSING)
 

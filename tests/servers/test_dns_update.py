@@ -263,7 +263,9 @@ class TestRefused:
     def test_not_the_primary_of_the_zone(self, clean_lab: Lab) -> None:
         """NOTAUTH: a zone that is none there."""
         hand = Hand(clean_lab)
-        change = Change("_25._tcp.mail.example.test.", "mail.example.test.", EMPTY, False, frozenset([fake(1)]), EMPTY, 20)
+        change = Change(
+            "_25._tcp.mail.example.test.", "mail.example.test.", EMPTY, False, frozenset([fake(1)]), EMPTY, 20
+        )
         with pytest.raises(NotAuthoritative, match=r"127\.0\.0\.53 is not the primary of zone mail") as e:
             hand.update(change)
         assert e.value.exit_code == EX_CONFIG

@@ -134,8 +134,6 @@ def test_the_secret_is_not_shown(tmp_path: Path) -> None:
 
 
 @settings(deadline=None)
-
-
 @given(text=st.text(alphabet=st.sampled_from('key "a{};\n/*#algorithm secret hmac-sha256=+')) | st.binary())
 def test_any_content(tmp_path_factory: pytest.TempPathFactory, text: str | bytes) -> None:
     """Whatever the file holds, it is a key or an error of ours."""

@@ -121,7 +121,6 @@ class TestAnswers:
         assert read(response.to_wire(), self.asked, NOW).rcode_text == "SERVFAIL (dnssec bogus: no keys)"
 
     @settings(deadline=None)
-
     @given(st.binary(max_size=200))
     @example(b"")
     def test_any_octets(self, octets: bytes) -> None:
@@ -164,7 +163,6 @@ class TestAnswers:
         assert "\n" not in seen.problem
 
     @settings(deadline=None)
-
     @given(st.lists(st.binary(max_size=70), min_size=1, max_size=8, unique=True))
     def test_any_rdata(self, rdata: list[bytes]) -> None:
         """TLSA rdata of any form are all there, octet by octet, and go out again as they came."""

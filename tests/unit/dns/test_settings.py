@@ -42,8 +42,6 @@ def test_mistakes(text: str) -> None:
 
 
 @settings(deadline=None)
-
-
 @given(st.text(max_size=30))
 def test_any_text(text: str) -> None:
     """Whatever is written there, it is a server or a ValueError; and a server is written as it is read."""

@@ -142,7 +142,9 @@ class TestDenialByNsec:
             pytest.param("_25._tcp.mail.example.test. NSEC z.example.test. A RRSIG NSEC", id="the name, without TLSA"),
             pytest.param("mail.example.test. NSEC www.example.test. A RRSIG NSEC", id="a gap around it"),
             pytest.param("a.example.test. NSEC example.test. A RRSIG NSEC", id="the last gap of the zone"),
-            pytest.param("mail.example.test. NSEC _26._tcp.mail.example.test. A RRSIG NSEC", id="a gap up to a sibling"),
+            pytest.param(
+                "mail.example.test. NSEC _26._tcp.mail.example.test. A RRSIG NSEC", id="a gap up to a sibling"
+            ),
             pytest.param("_25._tcp.mail.example.test. NSEC \\000._25._tcp.mail.example.test. RRSIG NSEC", id="minimal"),
         ],
     )
