@@ -85,7 +85,7 @@ def main() -> int:
 
     def interrupted(number: int, where: FrameType | None) -> None:
         view.close()
-        os.write(1, b"\ninterrupted; nothing is left: every server ends with the namespace that it ran in\n")
+        os.write(1, b"\ninterrupted; every server has ended, nothing is left behind\n")
         os._exit(130)  # threads and servers need not be waited for: the kernel ends them all
 
     # A shell without job control hands SIGINT on as ignored.
@@ -125,8 +125,6 @@ def run(view: View) -> Scene:
         view.say("==> mail begins to flow")
         lab.load.start(acts.PER_SECOND)
         watcher = Watcher(lab, view.show)
-        watcher.names(old=lab.certbot.lineage().tlsa)
-        watcher.doing("ready", "mail flows; the first renewal begins in a moment")
         time.sleep(2)  # from here on, whole seconds are full
         view.open()
         try:

@@ -89,6 +89,8 @@ def usual_way(lab: Lab, watcher: Watcher, hook: UsualHook) -> None:
     old = lab.certbot.lineage()
     watcher.names(old=old.tlsa)
     watcher.renewal_begins(with_tool=False, log=hook.log)
+    watcher.doing("ready", "mail flows; the first renewal begins in a moment")
+    time.sleep(4)
     watcher.doing("certbot", "renews the certificate, with a new key")
     new, cached = _renew(lab, watcher, old, hook="install, reload, change the record")
     watcher.doing("waiting", "until both senders let the old record go", until=cached + lab.ttl)

@@ -11,6 +11,7 @@ from .scene import Cache, Mail, Scene, duration, log_line
 
 SMALLEST = (60, 20)
 """Columns and lines; below that plain lines are printed instead."""
+WIDEST = 120
 TITLE = "A new certificate for a mail server with DANE, twice"
 RENEWALS = ("the usual way: install, reload, change the record", "with rollover")
 _LABEL = 12
@@ -35,6 +36,7 @@ ASCII = Glyphs(".", "x", "#", "-", "-", "..")
 
 def frame(scene: Scene, width: int, height: int, glyphs: Glyphs = FINE) -> list[Text]:
     """Return the lines of the view, none wider than *width*, no more than *height*."""
+    width = min(width, WIDEST)
     lines = [
         *_score(scene, width, glyphs),
         *_doing(scene, width, glyphs),
