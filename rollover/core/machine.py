@@ -231,7 +231,8 @@ def withdraw(view: View) -> Step | None:
         return Rest(Phase.RETAINING, why, seconds=left, action="withdraw")
     if not view.seen.clock_agrees:
         return Rest(Phase.RETAINING, view.seen.clock_problem or "the clock could not be checked", action="withdraw")
-    return _first_update(view, plan, why, Phase.WITHDRAWING)
+    refused = Rest(Phase.WITHDRAWING, "the primary did not take the withdrawal", action="withdraw")
+    return _first_update(view, plan, why, Phase.WITHDRAWING) or refused
 
 
 # ------------------------------------------------------------------------------------------ parts
