@@ -1,0 +1,190 @@
+"""An update that the primary does not take: its own error and hint each, nothing changed, nothing lost."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab import Lab
+from tests.lab import addresses as at
+from tests.lab.certificates import Certificate
+from tests.rollover.driving import (
+    alone_in_dns,
+    codes,
+    fill_caches,
+    left_by_advance,
+    nothing_deferred,
+    problem,
+    steady_mail,
+)
+
+TTL = 2
+LAB_OPTIONS = {"ttl": TTL}
+SETTINGS = {"check_every": "30s", "retain": "1s", "drain": "1s"}
+
+
+@dataclass
+class Fault:
+    """One way in which updates fail, and what must be said about it.
+
+    *configured*: changes of the configuration. *hurt* is done before, *heal* does what the hint
+    says, with the hint in hand. *offset*: how wrong the clock of the mail host is meanwhile.
+    *exits*: exit code of a tick that meets it; 0 for no tick, which costs seconds.
+    """
+
+    code: str
+    words: str
+    hint: str
+    configured: Callable[[Lab], dict[str, Any]] = lambda lab: {}
+    hurt: Callable[[Lab], None] = lambda lab: None
+    heal: Callable[[Lab, str], None] = lambda lab, hint: None
+    offset: str | None = None
+    level: str = "warning"
+    exits: int = 0
+
+
+def copy_the_key(lab: Lab, hint: str) -> None:
+    """Put the primary's key statement into the file that tsig_key names, as the hint asks."""
+    assert "tsig_key" in hint
+    configured = re.search(r'^tsig_key = "(.*)"', lab.config_file.read_text(), re.MULTILINE)
+    assert configured is not None
+    wrong = Path(configured[1])
+    assert wrong != lab.tsig_key.path
+    shutil.copyfile(lab.tsig_key.path, wrong)
+
+
+def grant(lab: Lab, hint: str) -> None:
+    """Give named the grant that the hint prints, word for word."""
+    found = re.search(r"`(grant [^`]+;)`", hint)
+    assert found is not None, hint
+    lab.primary.reconfigure(update_policy=found[1])
+
+
+FAULTS = {
+    "wrong-secret": Fault(
+        "tsig-badsig",
+        "has another secret for TSIG key rollover-key: BADSIG",
+        "copy the key statement of rollover-key from named.conf on 127.0.0.53",
+        configured=lambda lab: {"tsig_key": str(lab.tsig_key.with_wrong_secret().path)},
+        heal=copy_the_key,
+        exits=75,
+    ),
+    "wrong-algorithm": Fault(
+        "tsig-badkey",
+        "does not know TSIG key rollover-key with algorithm hmac-sha512: BADKEY",
+        "the key statement of rollover-key in named.conf on 127.0.0.53 must be the same",
+        configured=lambda lab: {"tsig_key": str(lab.tsig_key.with_wrong_algorithm().path)},
+        heal=copy_the_key,
+    ),
+    "unknown-key": Fault(
+        "tsig-badkey",
+        "does not know TSIG key nobody-key with algorithm hmac-sha256: BADKEY",
+        "the key statement of nobody-key in named.conf on 127.0.0.53 must be the same",
+        configured=lambda lab: {"tsig_key": str(lab.tsig_key.with_unknown_name().path)},
+        heal=copy_the_key,
+    ),
+    "clock-ahead": Fault("clock", "clocks differ: ", "set it by NTP", offset="+400s", level="critical"),
+    "clock-behind": Fault("clock", "clocks differ: ", "set it by NTP", offset="-400s", level="critical", exits=1),
+    "not-granted": Fault(
+        "update-refused",
+        "update of zone example.test. refused by 127.0.0.53: REFUSED",
+        f"grant: `grant rollover-key name {at.OWNER} TLSA;`",
+        hurt=lambda lab: lab.primary.reconfigure(update_policy=""),
+        heal=grant,
+    ),
+    "frozen": Fault(
+        "update-refused",
+        "update of zone example.test. refused by 127.0.0.53: REFUSED",
+        "if the zone is frozen, thaw it",
+        hurt=lambda lab: lab.primary.freeze(),
+        heal=lambda lab, _hint: lab.primary.thaw(),
+        exits=75,
+    ),
+}
+
+
+@pytest.fixture
+def host(shared_lab: Lab) -> Lab:
+    """The shared lab, adopted, with nothing under way."""
+    shared_lab.configure(**SETTINGS)
+    if not shared_lab.chain_file.exists():
+        shared_lab.rollover("adopt", "mail", check=0)
+    return shared_lab
+
+
+def nothing_changed(lab: Lab, served: str, records: tuple[str, ...]) -> None:
+    """Assert that DNS and the mail server are as they were."""
+    assert lab.primary.tlsa().records == records
+    assert lab.served() == served
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_refused(host: Lab, fault: Fault) -> None:
+    """The error and its hint come out of `deploy` and `status`; what the hint says helps; nothing is lost."""
+    served, records = host.served(), host.primary.tlsa().records
+    new = host.certificate()
+    with steady_mail(host) as mail:
+        fault.hurt(host)
+        host.configure(**SETTINGS | fault.configured(host))
+        done = host.deploy(new, check=0, offset=fault.offset)
+        assert f"mail: certificate {new.fingerprint[:16]} is recorded" in done.stdout
+        warning, hint = done.stderr.splitlines()
+        assert warning.startswith("rollover: warning: mail: "), done.stderr
+        assert fault.words in warning
+        assert "the certificate is kept" in warning
+        assert hint.startswith("rollover: hint: "), done.stderr
+        assert fault.hint in hint
+        nothing_changed(host, served, records)
+
+        if fault.exits:
+            host.rollover("advance", check=fault.exits, offset=fault.offset)
+        it = left_by_advance()
+        found = problem(it, fault.code)
+        assert fault.words in found["message"]
+        assert fault.hint in found["hint"]
+        assert found["level"] == fault.level
+        assert it["level"] == fault.level
+        nothing_changed(host, served, records)
+
+        fill_caches(host)
+        fault.heal(host, found["hint"])
+        host.rollover("advance", "--wait", check=0)
+        assert host.served() == new.spki
+        alone_in_dns(host, new)
+        assert fault.code not in codes(left_by_advance())
+        host.primary.reconfigure()
+        counts = mail()
+    nothing_deferred(host, counts)
+
+
+@pytest.mark.lab(ttl=TTL)
+def test_noerror_and_not_applied(lab: Lab) -> None:
+    """A limit `TLSA(1)` drops the record under NOERROR: reading back shows it, and nothing is installed."""
+    lab.configure(**SETTINGS)
+    lab.rollover("adopt", "mail", check=0)
+    new: Certificate = lab.certificate()
+    lab.primary.reconfigure(update_policy=f"grant rollover-key name {at.OWNER} TLSA(1);")
+    with steady_mail(lab):
+        done = lab.deploy(new, check=0)
+        assert "answered NOERROR and did not do it" in done.stderr
+        assert "TLSA(1)" in done.stderr.splitlines()[1]
+        lab.rollover("advance", check=1)
+        it = left_by_advance()
+        found = problem(it, "update-not-applied")
+        assert found["level"] == it["level"] == "critical"
+        assert at.OWNER in found["message"]
+        assert it["phase"] == "blocked"
+        nothing_changed(lab, lab.old.spki, (lab.old.tlsa,))
+        assert "nsupdate" in lab.rollover("history", "mail", check=0).stdout
+        lab.primary.reconfigure()
+        fill_caches(lab)
+        lab.rollover("advance", "--wait", check=0)
+    assert lab.served() == new.spki
+    alone_in_dns(lab, new)
+    nothing_deferred(lab)
