@@ -1,0 +1,596 @@
+"""What status tells: the level, the one line, the JSON; and never "ok" when something is wrong or unknown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from rollover.core.ledger import Patience
+from rollover.core.model import Book, Pause, Reload, Standing, State, World
+from rollover.core.problems import Level, Problem, problem
+from rollover.core.report import SCHEMA, Report, aged, line, report, unseen, worst
+from rollover.core.sighting import ResolverAnswer, Sighting, Signature
+from rollover.core.steps import Phase, Rest, Step
+from rollover.core.timing import stamp
+from rollover.core.view import View
+from tests.unit.core.worlds import (
+    FILE,
+    NOW,
+    OWNER,
+    SERVICE,
+    TTL,
+    at,
+    chain,
+    credential,
+    decided,
+    end,
+    ends,
+    entered,
+    fp,
+    live,
+    look,
+    opened,
+    owner,
+    past,
+    r,
+    server,
+    world,
+)
+
+READY = past("A", -2 * TTL)
+
+
+def told(it: World, seen: Sighting, *extra: Problem, before: Report | None = None, step: Step | None = None) -> Report:
+    """Return the report of a run that saw *seen* and ended in what it decided."""
+    it = entered(it, seen)
+    return report(View(it, seen), step or decided(it, seen), extra, before)
+
+
+def codes(it: Report) -> dict[str, Level]:
+    """Return the codes of a report with their levels."""
+    return {d.problem.code: d.problem.level for d in it.problems}
+
+
+def later(seconds: float, it: World, seen: Sighting, first: Report | None = None) -> Report:
+    """Return the report of the same thing seen *seconds* after NOW, after one of NOW."""
+    return told(it, replace(seen, time=at(seconds)), before=first or told(it, seen))
+
+
+# -------------------------------------------------------------------------------------- level
+
+
+def test_a_steady_service_is_ok() -> None:
+    """One line, no problem, and when it is looked at next."""
+    it = told(world(), look())
+
+    assert (it.level, it.phase, it.problems) == (Level.OK, Phase.STEADY, ())
+    assert line(it) == f"OK mail: serving {fp('A')[:16]}, valid until 2027-01-21"
+    assert (it.action, it.not_before) == ("look", NOW.wall + timedelta(seconds=900))
+
+
+def test_a_rollover_that_goes_well_is_ok() -> None:
+    """It says what it waits for and until when, and wakes nobody."""
+    it = told(world("B", ledger=[past("A", -50)]), look("A B"))
+
+    assert (it.level, it.phase) == (Level.OK, Phase.WAITING)
+    assert line(it) == (
+        f"OK mail: serving {fp('A')[:16]}, valid until 2027-01-21; {fp('B')[:16]} is wanted: "
+        "until no resolver can hold the old RRset; next: install not before 2026-11-22T14:02:30Z"
+    )
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        ([], Level.OK),
+        ([Level.OK, Level.WARNING], Level.WARNING),
+        ([Level.UNKNOWN, Level.WARNING], Level.UNKNOWN),
+        ([Level.UNKNOWN, Level.CRITICAL, Level.OK], Level.CRITICAL),
+    ],
+)
+def test_the_worst_level_is_the_one_to_act_on(levels: list[Level], expected: Level) -> None:
+    """Critical before unknown before warning before ok."""
+    assert worst(levels) is expected
+
+
+SECOND = "_465._tcp.mail.example.org."
+HURT: dict[str, tuple[World, Sighting, str, Level]] = {
+    "the primary has not what is presented": (
+        world(failed={f"update:{OWNER}": "update-refused"}),
+        look("B", "A"),
+        "mail-deferred",
+        Level.CRITICAL,
+    ),
+    "a public secondary has not what is presented": (world(), look(owner("A", "B")), "mail-deferred", Level.CRITICAL),
+    "what is presented without SNI is not matched": (
+        world(failed={f"update:{OWNER}": "x"}),
+        look("A", [end("A"), end("B", sni=False)]),
+        "mail-deferred",
+        Level.CRITICAL,
+    ),
+    "a resolver may hold what does not match": (
+        world(ledger=[past("B", -30)]),
+        look(),
+        "mail-deferred",
+        Level.CRITICAL,
+    ),
+    "and nobody can say whether a server still shows it": (
+        world(ledger=[past("B", None)]),
+        look(owner("A", None)),
+        "mail-deferred",
+        Level.CRITICAL,
+    ),
+    "an unknown certificate at an endpoint": (world(), look("A X", "X"), "unknown-certificate", Level.CRITICAL),
+    "an unknown certificate in the live file": (world(), look("A X", "A", "X"), "unknown-certificate", Level.CRITICAL),
+    "a revoked key at an endpoint": (
+        world(states={"B": State.REVOKED}),
+        look("A B", "B"),
+        "unknown-certificate",
+        Level.CRITICAL,
+    ),
+    "no TLS where there is DANE": (world(), look("A", "454"), "endpoint-failing", Level.CRITICAL),
+    "no greeting where there is DANE": (world(), look("A", "silent"), "endpoint-failing", Level.CRITICAL),
+    "no TLS without DANE": (world(dane_on=frozenset()), look("", "454"), "endpoint-failing", Level.WARNING),
+    "one endpoint is not reached": (
+        world(),
+        look("A", [*ends("A"), end("unreachable", "2001:db8::25")]),
+        "endpoint-unreachable",
+        Level.WARNING,
+    ),
+    "no endpoint is reached": (world(), look("A", "unreachable"), "endpoint-failing", Level.CRITICAL),
+    "there is no endpoint to ask": (world(), look("A", []), "endpoint-failing", Level.CRITICAL),
+    "no endpoint of one owner was asked": (
+        world(service=replace(SERVICE, ports=(25, 465))),
+        look([owner("A"), owner("A", name=SECOND)]),
+        "endpoint-unreachable",
+        Level.WARNING,
+    ),
+    "an owner was not looked at": (
+        world(service=replace(SERVICE, ports=(25, 465))),
+        look("A", [*ends("A"), end("A", port=465)]),
+        "owner-blocked",
+        Level.CRITICAL,
+    ),
+    "an owner that cannot be managed": (
+        world(),
+        look(owner("A", blocked="CNAME loop")),
+        "owner-blocked",
+        Level.CRITICAL,
+    ),
+    "a dead primary": (world(), look(owner(None, "A")), "primary-unreachable", Level.WARNING),
+    "bad signatures": (
+        world(),
+        look(owner("A", server("A", signature=Signature.EXPIRED))),
+        "signature-bad",
+        Level.CRITICAL,
+    ),
+    "the resolver gives no answer": (world(), look(owner("A", resolver=None)), "resolver-failed", Level.WARNING),
+    "the zone is not authenticated": (
+        world(),
+        look(owner("A", resolver=ResolverAnswer(r("A"), authenticated=False))),
+        "zone-insecure",
+        Level.CRITICAL,
+    ),
+    "somebody switched DANE off": (world(), look("", "A"), "dane-off", Level.CRITICAL),
+    "the live file is gone": (world(failed={"install": "x"}), look("A", "A", ""), "live-file", Level.CRITICAL),
+    "the live file is unusable": (
+        world(failed={"install": "x"}),
+        look("A", "A", [live("A", problem="truncated")]),
+        "live-file",
+        Level.CRITICAL,
+    ),
+    "the live file is gone, and nobody said why": (
+        world(failed={"install": "x"}),
+        look("A", "A", [live("", problem="")]),
+        "live-file",
+        Level.CRITICAL,
+    ),
+    "the mail server reads another file": (
+        world(),
+        look("A", "A", [live("A", wiring="main.cf names /etc/other.pem")]),
+        "wiring",
+        Level.CRITICAL,
+    ),
+    "the clocks differ": (
+        world(),
+        look("A", clock=False, clock_problem="clocks differ by 400 s"),
+        "clock",
+        Level.CRITICAL,
+    ),
+    "what is served is expired": (
+        world(vault="", more=[credential("A", days=-1)]),
+        look(),
+        "certificate-expired",
+        Level.CRITICAL,
+    ),
+    "what is served expires soon": (
+        world(vault="", more=[credential("A", days=17)]),
+        look(),
+        "certificate-expiring",
+        Level.WARNING,
+    ),
+    "what is served expires before the next is ready": (
+        world("B", vault="B", more=[credential("A", days=100 / 86400)], ledger=[past("A", -50)]),
+        look("A B"),
+        "certificate-late",
+        Level.WARNING,
+    ),
+    "the wanted one is expired": (
+        world("B", vault="A", more=[credential("B", days=-1)]),
+        look("A B"),
+        "goal-unusable",
+        Level.CRITICAL,
+    ),
+    "an install failed, and there is nothing to return to": (
+        world("B", ledger=[READY], loaded="B", install=opened(-60), return_spent=True),
+        look("A B", "454", "B"),
+        "install-failed",
+        Level.CRITICAL,
+    ),
+    "an install was taken back": (
+        world(states={"B": Standing(State.READY, "", "454")}, return_spent=True),
+        look(),
+        "returned",
+        Level.CRITICAL,
+    ),
+    "an endpoint presents the old one long after the reload": (
+        world("B", ledger=[READY], loaded="B", install=opened(-60), reloads={FILE: Reload("identity of B", at(-1))}),
+        look("A B", [end("B"), end("A", sni=False)], "B"),
+        "endpoint-old",
+        Level.CRITICAL,
+    ),
+    "a foreign record stands in the way": (
+        world("B", vault="A", more=[credential("B", issuer="other")]),
+        look("A B A:211"),
+        "foreign-record",
+        Level.CRITICAL,
+    ),
+    "it is paused": (world(pause=Pause(NOW)), look(), "paused", Level.WARNING),
+    "its release stopped half way": (world(releasing=True), look(), "releasing", Level.WARNING),
+    "it was never adopted": (replace(world(), book=Book()), look(), "not-adopted", Level.WARNING),
+}
+
+
+@pytest.mark.parametrize(("it", "seen", "code", "level"), HURT.values(), ids=HURT)
+def test_ok_is_never_said_when_something_is_wrong(it: World, seen: Sighting, code: str, level: Level) -> None:
+    """Each fault has its code, its level, a message and a hint; status says the worst."""
+    found = told(it, seen)
+
+    assert codes(found)[code] is level
+    assert found.level is not Level.OK
+    assert line(found).startswith(f"{str(found.level).upper()} mail: ")
+    for dated in found.problems:
+        assert dated.problem.message
+        assert dated.problem.hint
+
+
+FINE = {
+    "an RRset that no resolver can hold any more": (world(ledger=[past("B", -TTL)]), look()),
+    "one that matches too": (world(ledger=[past("A B", -5)]), look()),
+    "one that only may have been there": (world(ledger=[past(None, -5)]), look()),
+    "one that only may still land": (world(ledger=[past("B", None, intended=-5)]), look()),
+    "a certificate with a fifth of its life left": (world(vault="", more=[credential("A", days=18)]), look()),
+    "one that expires while the next one waits": (
+        world("B", vault="B", more=[credential("A", days=2)], ledger=[past("A", -50)]),
+        look("A B"),
+    ),
+    "a failing install that still has its time": (
+        world("B", ledger=[READY], loaded="B", install=opened(-59, shown="454")),
+        look("A B", "B", "B"),
+    ),
+    "a certificate that failed once and was put aside by a newer one": (
+        world(states={"B": Standing(State.READY, "", "454")}),
+        look(),
+    ),
+}
+
+
+@pytest.mark.parametrize(("it", "seen"), FINE.values(), ids=FINE)
+def test_what_is_no_fault_wakes_nobody(it: World, seen: Sighting) -> None:
+    """An alarm that is not meant is soon an alarm that is not heard."""
+    found = told(it, seen)
+
+    assert {c for c, level in codes(found).items() if level is not Level.OK} == set()
+    assert found.level is Level.OK
+
+
+def test_mail_is_deferred_by_what_the_public_asks() -> None:
+    """A hidden primary defers nobody by itself."""
+    hidden = replace(server("B", "ns1", primary=True), public=False)
+    it = world(failed={f"update:{OWNER}": "x"})
+
+    assert "mail-deferred" not in codes(told(it, look(owner(hidden, "A"))))
+    assert "mail-deferred" in codes(told(it, look(owner(hidden, "B"))))
+
+
+def test_the_deferral_names_server_owner_certificate_and_endpoint() -> None:
+    """Cause with server: whoever reads it at 03:00 knows where to look."""
+    (found,) = [
+        d.problem.message for d in told(world(), look(owner("A", "B"))).problems if d.problem.code == "mail-deferred"
+    ]
+
+    for word in ("ns2", OWNER, fp("A")[:16], "192.0.2.25:25", "being deferred"):
+        assert word in found
+
+
+def test_what_caches_may_hold_is_told_in_seconds() -> None:
+    """As long as the longest of them may last."""
+    it = world(ledger=[past("B", -30), past("C", -30, ttl=300)])
+    (found,) = told(it, look()).problems
+
+    assert "for 270 s yet" in found.problem.message
+
+
+def test_a_goal_that_waits_explains_why_the_old_one_is_still_served() -> None:
+    """The summary names both."""
+    it = told(world("B"), look(owner("A B", "A")))
+
+    assert it.summary.startswith(f"serving {fp('A')[:16]}")
+    assert f"{fp('B')[:16]} is wanted" in it.summary
+
+
+def test_a_queued_certificate_is_named() -> None:
+    """Who handed over a second one sees what became of it."""
+    it = told(world("B", queued="C", ledger=[past("A", -50)]), look("A B"))
+
+    assert fp("C")[:16] in it.summary
+    assert [c["queued"] for c in it.credentials if c["fingerprint"] == fp("C")] == [True]
+
+
+def test_nothing_stands_still_without_a_word() -> None:
+    """A blocked phase is critical, whatever it was that blocked."""
+    found = told(world(), look(), step=Rest(Phase.BLOCKED, "more than 60 steps in one run"))
+
+    assert (found.level, codes(found)) == (Level.CRITICAL, {"stuck": Level.CRITICAL})
+    assert "more than 60 steps" in line(found)
+
+
+# ---------------------------------------------------------------------------------- since, late
+
+
+def test_a_problem_is_known_since_it_was_first_seen() -> None:
+    """Since is kept over any number of looks, and ends with the problem."""
+    it, hurt = world(), look(owner("A", resolver=None))
+    second = later(60, it, hurt)
+    third = later(120, it, hurt, second)
+
+    assert [d.since for d in third.problems] == [NOW.wall]
+    well = later(180, it, look(), third)
+    assert well.problems == ()
+    again = later(240, it, hurt, well)
+    assert [d.since for d in again.problems] == [at(240).wall]
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(0, Level.OK), (3599, Level.OK), (3600, Level.WARNING)])
+@pytest.mark.parametrize(
+    ("seen", "code"),
+    [(look(owner("A", None)), "server-unreachable"), (look(owner("A", server("A", serial=0))), "secondary-stale")],
+    ids=["away", "behind"],
+)
+def test_a_late_server_is_told_at_once_and_a_warning_after_a_while(
+    seen: Sighting, code: str, seconds: float, level: Level
+) -> None:
+    """propagation_warn: from when on status warns that a server is late."""
+    found = later(seconds, world(), seen)
+
+    assert codes(found) == {code: level}
+    assert found.level is level
+
+
+def test_what_is_not_yet_a_warning_stays_out_of_the_line() -> None:
+    """The line says what is done; the list of problems has it."""
+    found = told(world(), look(owner("A", None)))
+
+    assert line(found).startswith("OK mail: serving")
+    assert json.dumps(found.as_json()["problems"]).count("server-unreachable") == 1
+
+
+# ---------------------------------------------------------------------------------- stale looks
+
+
+@pytest.mark.parametrize(
+    ("age", "level"), [(0, Level.OK), (2700, Level.OK), (2701, Level.UNKNOWN), (-2701, Level.UNKNOWN)]
+)
+def test_a_look_that_is_too_old_is_unknown(age: float, level: Level) -> None:
+    """Older than three check_every: unknown, never ok; from the future no less."""
+    it = aged(told(world(), look()), world(), at(age).wall)
+
+    assert it.level is level
+    assert ("stale-look" in codes(it)) is (level is Level.UNKNOWN)
+
+
+def test_a_stale_look_says_when_it_was_and_keeps_what_it_knew() -> None:
+    """Critical stays critical."""
+    first = told(world(), look(owner("A", "B")))
+    it = aged(first, world(), at(86400).wall)
+
+    assert it.level is Level.CRITICAL
+    assert it.problems[0].problem.code == "stale-look"
+    assert stamp(NOW.wall) in it.problems[0].problem.message
+    assert "1 day, 0:00:00 ago" in it.problems[0].problem.message
+    assert {d.problem.code for d in first.problems} < {d.problem.code for d in it.problems}
+    assert aged(it, world(), at(90000).wall).problems[1:] == first.problems
+
+
+def test_the_limit_follows_check_every() -> None:
+    """A service that is looked at once a day is not unknown after an hour."""
+    it = replace(world(), service=replace(SERVICE, check_every=86400))
+
+    assert aged(told(it, look()), it, at(3 * 86400).wall).level is Level.OK
+
+
+def test_a_service_that_nobody_looked_at_is_unknown() -> None:
+    """Adopted and never seen: unknown; not adopted: that."""
+    never, new = unseen(world(), NOW.wall), unseen(replace(world(), book=Book()), NOW.wall)
+
+    assert (never.level, list(codes(never)), never.seen) == (Level.UNKNOWN, ["never-looked"], None)
+    assert (new.level, list(codes(new)), new.phase) == (Level.WARNING, ["not-adopted"], Phase.UNADOPTED)
+    assert aged(never, world(), at(1e6).wall) == never
+
+
+# ----------------------------------------------------------------------------------- the line
+
+
+def test_the_line_has_level_service_cause_since_next_act_and_a_command() -> None:
+    """One line, for mail from cron."""
+    it, seen = world("B", ledger=[READY]), look(owner("A B", resolver=None))
+    found = later(60, it, seen)
+
+    assert line(found) == (
+        f"WARNING mail: no answer for {OWNER}: SERVFAIL since 2026-11-22T14:00:00Z; "
+        "next: install not before 2026-11-22T14:01:00Z. See: rollover history mail"
+    )
+
+
+def test_the_line_names_the_worst_and_counts_the_others() -> None:
+    """Critical first, whatever came first."""
+    minor = problem("resolver-failed", "no answer", service="mail")
+    major = problem("clock", "clocks differ", service="mail")
+
+    assert line(told(world(), look(), minor, major)).startswith("CRITICAL mail: clocks differ since ")
+    assert "(and 1 more)" in line(told(world(), look(), minor, major))
+    assert "more)" not in line(told(world(), look(), minor))
+
+
+def test_an_act_without_an_hour_is_due_at_the_next_tick() -> None:
+    """Nobody knows when a server comes back."""
+    assert "next: wait at the next tick" in line(told(world("B"), look(owner("A B", "A"))))
+
+
+def test_the_same_problem_is_told_once() -> None:
+    """A step and the sighting may both name it."""
+    seen = look(owner("A B", None))
+
+    assert [d.problem.code for d in told(world("B"), seen).problems] == ["server-unreachable"]
+
+
+def test_of_two_that_tell_the_same_the_one_that_says_why_is_kept() -> None:
+    """Its hint helps; the other's misleads."""
+    why = problem("tsig-badsig", "BADSIG from ns1", service="mail")
+    beside = problem("primary-unreachable", "ns1 BADSIG from ns1", service="mail")
+
+    assert [d.problem.code for d in told(world(), look(), beside, why).problems] == ["tsig-badsig"]
+
+
+def test_a_step_that_is_not_a_rest_is_told_by_its_name() -> None:
+    """A run that ends in the middle of something says in what."""
+    publishing = told(world("B"), look("A"))
+    writing = told(world("B", ledger=[READY]), look("A B"))
+
+    assert (publishing.phase, publishing.action) == (Phase.PUBLISHING, "publish")
+    assert (writing.phase, writing.action) == (Phase.INSTALLING, "install")
+
+
+# ----------------------------------------------------------------------------------- the JSON
+
+INSTANT, TEXT, NULL = "instant", str, type(None)
+SERVICE_SHAPE: dict[str, Any] = {
+    "name": TEXT,
+    "hosts": [TEXT],
+    "level": {"ok", "warning", "critical", "unknown"},
+    "phase": {
+        *("unadopted", "steady", "publishing", "propagating", "waiting", "installing", "verifying", "retaining"),
+        *("withdrawing", "rolling-back", "paused", "blocked"),
+    },
+    "summary": TEXT,
+    "next": (NULL, {"action": TEXT, "not_before": (NULL, INSTANT)}),
+    "credentials": [
+        {
+            "fingerprint": TEXT,
+            "spki_sha256": TEXT,
+            "state": {x.value for x in State},
+            "not_after": INSTANT,
+            "records": [TEXT],
+            "since": dict,
+        }
+    ],
+    "problems": [
+        {
+            "code": TEXT,
+            "level": {"ok", "warning", "critical", "unknown"},
+            "message": TEXT,
+            "hint": TEXT,
+            "since": INSTANT,
+        }
+    ],
+}
+
+
+def fits(it: Any, shape: Any, place: str = "service") -> None:
+    """Assert that a JSON value has the shape of interface.md; more fields are additive and allowed."""
+    if isinstance(shape, tuple):
+        if it is not None:
+            fits(it, shape[1], place)
+    elif shape == INSTANT:
+        assert isinstance(it, str), place
+        assert it.endswith("Z"), place
+        assert datetime.fromisoformat(it).tzinfo is not None, place
+    elif isinstance(shape, list):
+        assert isinstance(it, list), place
+        for one in it:
+            fits(one, shape[0], f"{place}[]")
+    elif isinstance(shape, set):
+        assert it in shape, place
+    elif isinstance(shape, dict):
+        assert isinstance(it, dict), place
+        assert set(shape) <= set(it), place
+        for key, below in shape.items():
+            fits(it[key], below, f"{place}.{key}")
+    else:
+        assert isinstance(it, shape), place
+
+
+EVERY = {**{k: v[:2] for k, v in HURT.items()}, **FINE, "a steady service": (world(), look())}
+
+
+@pytest.mark.parametrize(("it", "seen"), EVERY.values(), ids=EVERY)
+def test_the_json_has_the_shape_of_the_interface_and_reads_back(it: World, seen: Sighting) -> None:
+    """What is stored after a look is what status prints: nothing is lost on the way."""
+    found = told(it, seen)
+    document = json.loads(json.dumps(found.as_json()))
+
+    fits(document, SERVICE_SHAPE)
+    assert Report.from_json(document) == found
+    assert Report.from_json(document).as_json() == document
+
+
+def test_a_service_without_a_look_reads_back_too() -> None:
+    """No instant, no next act."""
+    never = unseen(world(), NOW.wall)
+
+    fits(never.as_json(), SERVICE_SHAPE)
+    assert never.as_json()["next"] is None
+    assert never.as_json()["seen"] is None
+    assert Report.from_json(never.as_json()) == never
+    assert SCHEMA == 1
+
+
+def test_a_credential_is_told_with_its_records_and_its_past() -> None:
+    """Fingerprint, key, state, end, records as they are or would be published, since when."""
+    since = {"published": at(-500).wall, "ready": at(-100).wall}
+    it = told(world("B", states={"B": Standing(State.READY, fp("A"), "454", since)}), look("A B B:312 A:312"))
+    (b,) = [c for c in it.credentials if c["fingerprint"] == fp("B")]
+
+    assert b["spki_sha256"] == chain("B").spki_sha256
+    assert (b["state"], b["goal"], b["queued"], b["blocked"]) == ("ready", True, False, "454")
+    assert b["records"] == [str(x) for x in sorted(r("B B:312"))]
+    assert b["since"] == {"published": "2026-11-22T13:51:40Z", "ready": "2026-11-22T13:58:20Z"}
+
+
+def test_what_was_removed_is_not_listed() -> None:
+    """Five years of renewals are history, not status; what is wanted again is told."""
+    states = {"B": State.REMOVED, "C": State.RETIRED}
+
+    assert {c["fingerprint"] for c in told(world(states=states), look()).credentials} == {fp("A"), fp("C")}
+    assert fp("B") in {c["fingerprint"] for c in told(world("B", states=states), look()).credentials}
+
+
+def test_patience_changes_nothing_of_what_caches_may_hold() -> None:
+    """Two TTLs are waited; one is what a resolver can hold, and after that nobody is told of it."""
+    slow = replace(SERVICE, patience=Patience(ttls=5))
+
+    assert told(world(ledger=[past("B", -TTL)], service=slow), look()).level is Level.OK
