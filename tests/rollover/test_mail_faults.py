@@ -1,0 +1,190 @@
+"""A mail server that does not do its part: the old record stays, status says it, and it goes back where that helps."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.lab import Lab, wait_for
+from tests.lab.certificates import Certificate
+from tests.rollover.driving import (
+    advance_to,
+    advance_until,
+    codes,
+    fill_caches,
+    left_by_advance,
+    nothing_deferred,
+    only_serves,
+    problem,
+    service,
+    steady_mail,
+)
+
+TTL = 2
+VERIFY = 4
+RATE = 10
+
+
+def adopted(lab: Lab, **changes: object) -> None:
+    """Let the tool take over, with short spans."""
+    lab.configure(check_every="30s", retain="2s", drain="1s", verify_timeout=f"{VERIFY}s", **changes)
+    lab.rollover("adopt", "mail", check=0)
+
+
+def both_published(lab: Lab, new: Certificate) -> None:
+    """Assert that the old record never went, and the new one is beside it."""
+    assert lab.primary.tlsa().records == tuple(sorted((lab.old.tlsa, new.tlsa)))
+
+
+@pytest.mark.lab(ttl=TTL)
+def test_a_reload_that_changes_nothing(lab: Lab) -> None:
+    """While Postfix goes on with the old certificate its record stays; it is critical, reloaded again, and done once it helps."""
+    adopted(lab)
+    new = lab.certificate()
+    with steady_mail(lab):
+        fill_caches(lab)
+        lab.mx.disarm_reload()
+        lab.deploy(new, check=0)
+        it = advance_until(lab, lambda it: "endpoint-old" in codes(it, "critical"))
+        assert lab.old.fingerprint[:16] in problem(it, "endpoint-old")["message"]
+        assert it["phase"] == "verifying"
+        for _ in range(3):
+            assert lab.rollover("advance").returncode == 1
+            both_published(lab, new)
+            assert lab.served() == lab.old.spki
+        assert lab.rollover("status").returncode == 2
+        assert "loaded again" in lab.rollover("history", "mail").stdout
+        lab.mx.rearm_reload()
+        lab.mx.stop()
+        lab.mx.start()  # what the hint says
+        advance_to(lab, "steady")
+    only_serves(lab, new)
+    assert lab.mail.other == 0
+    # Only while Postfix was stopped could anything be deferred, and never for a certificate.
+    assert not [reason for reason in lab.mail.reasons if "certificate" in reason.lower()]
+
+
+@pytest.mark.lab(ttl=TTL)
+def test_a_certificate_that_does_not_work_is_taken_back(lab: Lab) -> None:
+    """TLS fails with the new certificate: after verify_timeout the old one is back by itself, and stays back."""
+    adopted(lab)
+    # What an administrator hardened for ECDSA: an RSA certificate shares no cipher with anybody.
+    lab.mx.postconf(
+        "smtpd_tls_protocols = TLSv1.2",
+        "smtpd_tls_mandatory_protocols = TLSv1.2",
+        "tls_high_cipherlist = ECDHE+aECDSA+AESGCM",
+        "tls_medium_cipherlist = ECDHE+aECDSA+AESGCM",
+        "smtpd_tls_ciphers = high",
+    )
+    lab.mx.reload()
+    new = lab.certificate(key="rsa")
+    with steady_mail(lab, RATE) as mail:
+        fill_caches(lab)
+        lab.deploy(new, check=0)
+        advance_to(lab, "installing", "verifying", "rolling-back", "retaining", "steady")
+        it = advance_until(lab, lambda it: "returned" in codes(it) and it["phase"] != "rolling-back")
+        assert new.fingerprint[:16] in problem(it, "returned")["message"]
+        assert problem(it, "returned")["level"] == "critical"
+        wait_for(lambda: lab.served() == lab.old.spki, "the old certificate is served again")
+        time.sleep(2)  # whatever waited for a greeting has its outcome
+        mark = lab.mail.mark()
+        for _ in range(3):
+            assert lab.rollover("advance").returncode == 1
+            assert lab.served() == lab.old.spki
+        deferred = mail().deferred
+    assert 0 < deferred <= (VERIFY + 12) * RATE * 2, "no longer than it took to be sure"
+    assert lab.mail.since(mark).deferred == 0
+    assert lab.mail.since(mark).other == 0
+    assert lab.old.tlsa in lab.primary.tlsa().records
+    told = lab.rollover("status")
+    assert told.returncode == 2
+    assert "was taken back" in told.stdout
+    # A person mends the cause and tries it again.
+    lab.mx.postconf("tls_high_cipherlist = ECDHE+AESGCM", "tls_medium_cipherlist = ECDHE+AESGCM")
+    lab.mx.reload()
+    lab.rollover("rollback", "mail", "--to", new.fingerprint, check=0)
+    advance_to(lab, "steady")
+    only_serves(lab, new)
+
+
+@pytest.mark.lab(ttl=TTL)
+def test_a_main_cf_that_kills_smtpd(lab: Lab) -> None:
+    """main.cf breaks just before the install: critical, the old file is back, no record gone; mail flows once it is mended."""
+    adopted(lab)
+    new = lab.certificate()
+    with steady_mail(lab, RATE):
+        fill_caches(lab)
+        lab.deploy(new, check=0)
+        advance_to(lab, "waiting")
+        lab.mx.break_main_cf()
+        it = advance_until(lab, lambda it: "returned" in codes(it), each=lambda _: both_published(lab, new))
+        assert it["level"] == "critical"
+        assert "endpoint-failing" in codes(it, "critical")
+        assert lab.chain_file.read_text().count("BEGIN CERTIFICATE") >= 1
+        both_published(lab, new)
+        lab.mx.repair_main_cf()
+        wait_for(lambda: _served(lab) == lab.old.spki, "smtpd lives again, with the old certificate", 60)
+        advance_until(lab, lambda it: "endpoint-failing" not in codes(it))
+        mark = lab.mail.mark()
+        lab.load.send(20)
+    assert lab.mail.since(mark).deferred == 0
+    assert lab.mail.since(mark).other == 0
+    assert service(lab)["level"] == "critical", "a person has to look why it was taken back"
+
+
+def _served(lab: Lab) -> str:
+    try:
+        return lab.served()
+    except OSError:
+        return ""
+
+
+@pytest.mark.lab(ttl=TTL)
+def test_main_cf_pointed_elsewhere_before_the_install(lab: Lab) -> None:
+    """Postfix reads another file: nothing is installed, it says which; `adopt`, as hinted, lets it go on."""
+    adopted(lab)
+    new = lab.certificate()
+    elsewhere = lab.directory / "elsewhere.pem"
+    elsewhere.write_bytes(lab.chain_file.read_bytes())
+    elsewhere.chmod(0o600)
+    with steady_mail(lab):
+        fill_caches(lab)
+        lab.deploy(new, check=0)
+        lab.mx.postconf(f"smtpd_tls_chain_files = {elsewhere}")
+        lab.mx.reload()
+        it = advance_to(lab, "blocked")
+        told = problem(it, "wiring")
+        assert str(elsewhere) in told["message"]
+        assert "rollover adopt mail" in told["hint"]
+        for _ in range(2):
+            assert lab.rollover("advance").returncode == 1
+            assert left_by_advance()["phase"] == "blocked"
+            both_published(lab, new)
+        assert lab.served() == lab.old.spki
+        assert "postconf" in lab.rollover("history", "mail").stdout, "how to finish by hand"
+        lab.rollover("adopt", "mail", check=0)
+        advance_to(lab, "steady")
+    only_serves(lab, new)
+    nothing_deferred(lab)
+
+
+@pytest.mark.lab(ttl=TTL, senders=False)
+def test_a_live_file_that_somebody_spoils(lab: Lab) -> None:
+    """A live file that Postfix cannot use is critical, and the next tick writes and loads it again.
+
+    Until then every new smtpd refuses TLS: that mail is the spoiler's, and no tool's to save.
+    """
+    adopted(lab)
+    stranger = lab.certificate()
+    good = lab.chain_file.read_bytes()
+    for spoiled in (b"", good[:300], stranger.privkey.read_bytes() + lab.old.fullchain.read_bytes()):
+        lab.chain_file.write_bytes(spoiled)
+        fresh = lab.rollover("status", "--fresh")
+        assert fresh.returncode == 2, fresh.stdout
+        assert "live-file" in fresh.stdout
+        lab.rollover("advance", "mail")
+        assert lab.chain_file.read_bytes() == good
+        assert "live-file" not in codes(left_by_advance())
+        assert lab.served() == lab.old.spki
+    assert lab.primary.tlsa().records == (lab.old.tlsa,)
