@@ -3,8 +3,9 @@
     python killer.py SPECIFICATION REPORT COMMAND…
 
 SPECIFICATION is JSON: `watched`; `shapes`, which say for each number of a system call its name and
-which arguments are descriptors, paths, data; `wanted`, [point, "before" | "after"] pairs. The first
-of those that comes kills. REPORT gets {"fired": pair or null, "signal": …, "code": …}.
+which arguments are descriptors and paths; `wanted`, [point, "before" | "after"] pairs, of which the
+first that comes kills; `after`, the milestone that an earlier run came to. REPORT gets {"fired": pair
+or null, "signal": …, "code": …, "after": the last milestone}.
 
 A process of its own, for waitpid(-1) must not take the children of a test. Before: the call is not
 executed, since a process that dies in its seccomp stop never runs it. After: it has returned with
@@ -25,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.rollover.points import SENDS, Call, Sequence, Watched, label, opcode_of  # noqa: E402
+from tests.rollover.points import SENDS, Call, Sequence, Watched, label, opcode_of
 
 TRACEME, CONT, SYSCALL, SETOPTIONS, GETEVENTMSG, SYSCALL_INFO = 0, 7, 24, 0x4200, 0x4201, 0x420E
 FORK, VFORK, CLONE, EXEC, SECCOMP = 1, 2, 3, 4, 7  # PTRACE_EVENT_
@@ -75,7 +76,7 @@ class Killer:
         self.watched = Watched(**specification["watched"])
         self.shapes = {int(number): shape for number, shape in specification["shapes"].items()}
         self.wanted = {(point, side) for point, side in specification["wanted"]}
-        self.sequence = Sequence()
+        self.sequence = Sequence(specification["after"])
         self.tool = 0
         self.family: dict[int, str] = {}  # by thread id: "tool", "child" of it, "other" that a program started
         self.pending: dict[int, str] = {}
@@ -104,7 +105,8 @@ class Killer:
             elif pid == self.tool:
                 ended = status
         killed = os.WTERMSIG(ended) if os.WIFSIGNALED(ended) else 0
-        return {"fired": self.fired, "signal": killed, "code": os.waitstatus_to_exitcode(ended)}
+        code = os.waitstatus_to_exitcode(ended)
+        return {"fired": self.fired, "signal": killed, "code": code, "after": self.sequence.after}
 
     def _stopped(self, pid: int, status: int) -> None:
         event, stop = status >> 16, os.WSTOPSIG(status)
@@ -177,7 +179,7 @@ class Killer:
 def _call(pid: int, shape: dict[str, Any], arguments: list[int]) -> Call:
     """Read the arguments of a system call as strace prints them."""
     name = shape["name"]
-    with open(f"/proc/{pid}/mem", "rb", 0) as memory:
+    with Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
         if name == "execve":
             words = _words(memory, arguments[1])
             return Call(name, (_text(memory, arguments[0]),), words)
@@ -185,7 +187,7 @@ def _call(pid: int, shape: dict[str, Any], arguments: list[int]) -> Call:
         places = []
         for i in sorted({*shape["descriptors"], *shape["paths"]}):
             if i in shape["paths"]:
-                places.append(os.path.join(descriptors.get(i - 1, ""), _text(memory, arguments[i])))
+                places.append(str(Path(descriptors.get(i - 1, "")) / _text(memory, arguments[i])))
             elif i + 1 not in shape["paths"]:
                 places.append(descriptors[i])
         opcode = None
@@ -220,7 +222,7 @@ def _words(memory: Any, address: int) -> tuple[str, ...]:
 def _descriptor(pid: int, argument: int, name: str) -> str:
     number = ctypes.c_int(argument & 0xFFFFFFFF).value
     try:
-        target = os.readlink(f"/proc/{pid}/cwd" if number == AT_FDCWD else f"/proc/{pid}/fd/{number}")
+        target = str(Path(f"/proc/{pid}/cwd" if number == AT_FDCWD else f"/proc/{pid}/fd/{number}").readlink())
     except OSError:
         return ""
     if not target.startswith("socket:[") or name not in SENDS:

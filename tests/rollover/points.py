@@ -7,18 +7,17 @@ numbers of looks lie between.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 # Calls of which nothing is left when the process is dead. Whatever else touches a watched place
 # counts as an effect: a call that nobody thought of is tried, not forgotten.
-LEAVES_NOTHING = frozenset(
-    """read pread64 readv lseek fstat newfstatat statx stat lstat statfs fstatfs access faccessat faccessat2
-    readlink readlinkat getdents64 close close_range dup dup2 dup3 fcntl flock ioctl mmap chdir connect bind
-    epoll_ctl poll ppoll select getsockopt setsockopt getsockname getpeername recvfrom recvmsg shutdown
-    getcwd fadvise64 inotify_add_watch""".split()
+LEAVES_NOTHING = re.compile(
+    r"p?read(64|v)?|lseek|(new)?f?(l)?stat(x|at|fs)?|fstatat|f?statfs|f?access(at2?)?|readlink(at)?|getdents(64)?"
+    r"|close(_range)?|dup[23]?|fcntl|flock|ioctl|mmap|chdir|connect|bind|epoll_ctl|p?poll|p?select6?"
+    r"|[gs]etsockopt|get(sock|peer)name|recv(from|msg)|shutdown|getcwd|fadvise64|newfstatat"
 )
 SENDS = frozenset({"sendto", "sendmsg", "write", "writev"})
 UPDATE = 5  # opcode, RFC 2136
@@ -56,10 +55,10 @@ class Watched:
 
 def label(call: Call, watched: Watched) -> str:
     """Return what an effect is called; "" for a call that is none."""
-    if call.name in LEAVES_NOTHING:
+    if LEAVES_NOTHING.fullmatch(call.name):
         return ""
     if call.name == "execve":
-        program = os.path.basename(call.places[0])
+        program = Path(call.places[0]).name
         return " ".join(["execve", program, *(w for w in call.words[1:] if re.fullmatch(r"-?[A-Za-z]+", w))])
     if call.name in {"open", "openat", "openat2"} and not call.creates:
         return ""
@@ -79,31 +78,31 @@ def opcode_of(message: bytes, *, tcp: bool) -> int | None:
 def is_milestone(effect: str) -> bool:
     """Tell whether an effect is one by which others are located: they happen once or twice in a run."""
     return (
-        "rename" in effect
-        and "status.json" not in effect
+        ("rename" in effect and "status.json" not in effect)
         or "UPDATE" in effect
         or re.match(r"execve (postfix|postconf.* -[eX]\b)", effect) is not None
     )
 
 
 class Sequence:
-    """Names points: an effect, how many of its kind came since which milestone."""
+    """Names points: an effect, how many of its kind came since which milestone.
 
-    def __init__(self) -> None:
-        self._after = "start"
-        self._milestones: Counter[str] = Counter()
+    *after*: the milestone of an earlier run that this one goes on from.
+    """
+
+    def __init__(self, after: str = "start") -> None:
+        self.after = after
         self._counts: Counter[str] = Counter()
 
     def name(self, effect: str) -> str:
         """Return what the point is called if *effect* comes next."""
-        return f"{self._after} | {effect} | {self._counts[effect] + 1}"
+        return f"{self.after} | {effect} | {self._counts[effect] + 1}"
 
     def happened(self, effect: str) -> None:
         """Note that *effect* came about."""
         self._counts[effect] += 1
         if is_milestone(effect):
-            self._milestones[effect] += 1
-            self._after = f"{effect} {self._milestones[effect]}"
+            self.after = effect
             self._counts.clear()
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import shutil
 
 from tests.lab import Lab
-from tests.rollover import driving, tracing
-from tests.rollover.tracing import SIDES, effect_of, killed_at, trace
+from tests.rollover.driving import service
+from tests.rollover.tracing import COMMIT, INSTALL, RELOAD, SIDES, effect_of, killed_at, trace
 
 LAB_OPTIONS = {"ttl": 2, "senders": False}
-LIVE = "renameat live/.mail.pem.rollover-* -> live/mail.pem"
-RELOAD = "execve postfix -c reload"
 
 
 def _fresh(lab: Lab) -> None:
@@ -34,9 +32,9 @@ def test_a_kill_comes_before_or_after_the_call_and_nowhere_else(shared_lab: Lab)
     found = trace(lab, "adopt", "mail")
     assert found.done.returncode == 0, found.done.stderr
     effects = [effect_of(p) for p in found.points]
-    for needed in (LIVE, tracing.COMMIT, RELOAD, "execve postconf -c -e", "fsync live", "chmod state/rollover.db"):
+    for needed in (INSTALL, COMMIT, RELOAD, "execve postconf -c -e", "fsync live", "chmod state/rollover.db"):
         assert needed in effects, "\n".join(found.points)
-    (renames,) = (p for p in found.points if effect_of(p) == LIVE)
+    (renames,) = (p for p in found.points if effect_of(p) == INSTALL)
     reloads = next(p for p in found.points if effect_of(p) == RELOAD)
 
     for side in SIDES:
@@ -62,4 +60,4 @@ def test_a_point_that_never_comes_kills_nothing(shared_lab: Lab) -> None:
     end = killed_at(lab, [("start | rmdir state | 1", "after")], found, "advance", "mail")
     assert end.fired is None
     assert end.code == 0
-    assert driving.service(lab)["phase"] == "steady"
+    assert service(lab)["phase"] == "steady"

@@ -17,21 +17,26 @@ import re
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tests.lab import Lab
 from tests.lab import addresses as at
 from tests.lab.command import environment
+from tests.rollover.driving import advance_to, left_by_advance
 from tests.rollover.points import SENDS, Call, Watched, effect_of, label, opcode_of
 from tests.rollover.points import Sequence as Names
 
 KILL_ALL = "ROLLOVER_KILL_ALL"
 COMMIT = "unlink state/rollover.db-journal"  # the instant at which SQLite commits
+INSTALL = "renameat live/.mail.pem.rollover-* -> live/mail.pem"
+UPDATE = "sendto UPDATE to the primary"
+RELOAD = "execve postfix -c reload"
 SIDES = ("before", "after")
+START = "start"
 Target = tuple[str, str]
 
 _LINE = re.compile(r"^(\d+) +\[ *(\d+)\] (<\.\.\. )?(\w+)(.*)$")
@@ -55,15 +60,22 @@ class End:
     fired: Target | None
     code: int
     output: str
+    after: str = START
 
 
 @dataclass
 class Tally:
-    """What was tried: *targets* in all, those that *fired*, by rollover or order."""
+    """What was tried: of all *points* of a trace those chosen as *targets*, and of these those that *fired*."""
 
     targets: list[Target]
     points: int
     fired: list[Target] = field(default_factory=list)
+    after: str = START
+
+    @classmethod
+    def of(cls, found: Trace, **options: Any) -> Tally:
+        """Begin with what choose() makes of a trace."""
+        return cls(choose(found.points, **options), len(set(found.points)))
 
     @property
     def wanted(self) -> list[Target]:
@@ -192,7 +204,7 @@ def _parsed(name: str, arguments: str) -> tuple[Call, dict[str, Any]]:
     places = []
     for i in sorted({*descriptors, *paths}):
         if i in paths:
-            places.append(os.path.join(descriptors.get(i - 1, ""), strings[i]))
+            places.append(str(Path(descriptors.get(i - 1, "")) / strings[i]))
         elif i + 1 not in paths:
             places.append(re.sub(r"\[[^\]]*->", "->", descriptors[i]).removesuffix("]"))
     opcode = None
@@ -229,34 +241,44 @@ def _decoded(token: str) -> str:
 # -------------------------------------------------------------------------------------- the killing
 
 
-def choose(points: Sequence[str], *, commits: int = 12) -> list[Target]:
+def choose(points: Sequence[str], *, routine: bool = False, leave_out: str = "", commits: int = 6) -> list[Target]:
     """Return the targets: each point before and after; by default a sample, always the same one.
 
-    The sample has every different effect at its first point, every point that is neither a write nor
-    a sync of the database (what lies between two commits is undone as a whole), and up to *commits*
-    commits, the first ones and the last.
+    The sample has every point that is not routine and does not match *leave_out* (what another test
+    tries), of commits the first *commits* since each milestone; with *routine*, also each different
+    routine effect once.
     """
+    distinct = list(dict.fromkeys(points))
     if os.environ.get(KILL_ALL):
-        chosen = list(dict.fromkeys(points))
-    else:
-        seen: Counter[str] = Counter()
-        chosen, committing = [], [p for p in points if effect_of(p) == COMMIT]
-        committing = committing[: commits - commits // 3] + committing[-(commits // 3) :]
-        for point in dict.fromkeys(points):
-            effect = effect_of(point)
-            seen[effect] += 1
-            of_database = "rollover.db" in effect or effect == "fdatasync state"
-            often = "query" in effect or " run" in effect or re.match(r"execve postconf.* -[MPnx]\b", effect)
-            if seen[effect] == 1 or point in committing or not (of_database or often):
-                chosen.append(point)
-    return [(point, side) for point in chosen for side in SIDES]
+        return [(point, side) for point in distinct for side in SIDES]
+    chosen: list[Target] = []
+    seen: set[str] = set()
+    for point in distinct:
+        _, effect, number = point.split(" | ")
+        if effect == COMMIT:
+            wanted = int(number) <= commits
+        elif is_routine(effect):
+            wanted = routine and effect not in seen
+        else:
+            wanted = not (leave_out and re.search(leave_out, effect))
+        seen.add(effect)
+        if wanted:
+            chosen += [(point, side) for side in SIDES]
+    return chosen
 
 
-def killed_at(lab: Lab, targets: Sequence[Target], found: Trace, *words: str | Path) -> End:
+def is_routine(effect: str) -> bool:
+    """Tell whether an effect is of the kind that every run has: SQLite's own, status.json, and looking."""
+    return bool(re.search(r"rollover\.db|fdatasync state$|state/lock| run\b|query|postconf.* -[MPnx]\b|^mkdir", effect))
+
+
+def killed_at(lab: Lab, targets: Sequence[Target], found: Trace, *words: str | Path, after: str = START) -> End:
     """Run the tool; the first of *targets* that comes kills it with SIGKILL."""
     specification, report = lab.directory / "kill.json", lab.directory / "killed.json"
     watched = {"directories": found.watched.directories, "primary": found.watched.primary}
-    specification.write_text(json.dumps({"watched": watched, "shapes": found.shapes, "wanted": targets}))
+    specification.write_text(
+        json.dumps({"watched": watched, "shapes": found.shapes, "wanted": targets, "after": after})
+    )
     report.unlink(missing_ok=True)
     helper = [sys.executable, str(Path(__file__).with_name("killer.py")), str(specification), str(report)]
     done = subprocess.run(
@@ -272,28 +294,40 @@ def killed_at(lab: Lab, targets: Sequence[Target], found: Trace, *words: str | P
     told = json.loads(report.read_text())
     if told["fired"] is None:
         assert told["signal"] == 0, f"died of signal {told['signal']} by itself: {done.stderr}"
-        return End(None, told["code"], done.stdout + done.stderr)
+        return End(None, told["code"], done.stdout + done.stderr, told["after"])
     assert told["signal"] == 9, f"{told['fired']} fired, and the tool went on: {told}"
     point, side = told["fired"]
-    return End((point, side), told["code"], done.stdout + done.stderr)
+    return End((point, side), told["code"], done.stdout + done.stderr, told["after"])
 
 
-def kill_through(
-    lab: Lab,
-    tally: Tally,
-    found: Trace,
-    following: Callable[[End | None], Sequence[str | Path] | None],
-    *,
-    seconds: float = 60,
-) -> None:
-    """Run command after command, each killed at the next target that it comes to.
+def kill_next(lab: Lab, tally: Tally, found: Trace, *words: str | Path) -> bool:
+    """Run the tool, to be killed at the next target that was not tried; tell whether it was."""
+    end = killed_at(lab, tally.wanted, found, *words, after=tally.after)
+    assert end.fired is not None or end.code in {0, 1, 75}, end
+    tally.after = end.after
+    if end.fired is not None:
+        tally.fired.append(end.fired)
+    return end.fired is not None
 
-    *following* says which command comes next, given how the last one ended; None: the end.
-    """
-    deadline = time.monotonic() + seconds
-    end: End | None = None
-    while (words := following(end)) is not None:
-        assert time.monotonic() < deadline, f"not done within {seconds:g} s: {tally}; last: {end}"
-        end = killed_at(lab, tally.wanted, found, *words)
-        if end.fired is not None:
-            tally.fired.append(end.fired)
+
+def kill_until(lab: Lab, tally: Tally, found: Trace, *phases: str) -> None:
+    """Tick, each run killed at the next target that it comes to, until one ends by itself in one of *phases*."""
+    tally.after = START
+    for _ in range(200):
+        if not kill_next(lab, tally, found, "advance", "mail"):
+            if left_by_advance()["phase"] in phases:
+                return
+            time.sleep(0.5)
+    raise AssertionError(f"no end: {tally}; {left_by_advance()}")
+
+
+def trace_due(lab: Lab, phase: str, effect: str) -> Trace:
+    """Advance to *phase*, wait until the next step is due, and return the trace of the tick that has *effect*."""
+    advance_to(lab, phase)
+    for _ in range(10):
+        until = datetime.fromisoformat(left_by_advance()["next"]["not_before"])
+        time.sleep(max(0.0, until.timestamp() - time.time()) + 1.0)  # it is told in whole seconds
+        found = trace(lab, "advance", "mail")
+        if effect in map(effect_of, found.points):
+            return found
+    raise AssertionError(f"no tick came to {effect!r}: {left_by_advance()}")
