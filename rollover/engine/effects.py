@@ -19,6 +19,7 @@ from rollover.core.steps import Activate, Install, OwnerChange, SetGoal, Update
 from rollover.core.steps import Reload as ReloadStep
 from rollover.core.timing import elapsed
 from rollover.core.tlsa import RRset, matches
+from rollover.core.view import View
 from rollover.engine.host import Host
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ def _code(error: RolloverError) -> str:
 async def _install(host: Host, world: World, seen: Sighting, step: Install) -> None:
     store, name, goal = host.store, world.service.name, world.goal
     assert goal is not None
+    paths = [x.path for x in seen.live]
     now = host.clock.now()
     if world.book.install is None:
         store.note(f"before:{name}", str(sum(e.connections for e in seen.endpoints)))
@@ -185,9 +187,7 @@ async def _install(host: Host, world: World, seen: Sighting, step: Install) -> N
     begun = any(x.chain is not None and x.chain.fingerprint == goal.fingerprint for x in seen.live)
     book = goals.open_install(world.book, goal.fingerprint, now, seen.endpoints, begun=begun)
     with store.transaction():
-        number = store.intend(
-            name, "install", {"fingerprint": goal.fingerprint, "paths": [x.path for x in seen.live]}, now
-        )
+        number = store.intend(name, "install", {"fingerprint": goal.fingerprint, "paths": paths}, now)
         store.save_book(name, book, world.book)
         store.event(
             name,
@@ -196,6 +196,10 @@ async def _install(host: Host, world: World, seen: Sighting, step: Install) -> N
             now.wall,
             fingerprint=goal.fingerprint,
         )
+        for where, stranger in View(world, seen).unknown():
+            if where in paths:  # gone from there in a moment: the history is where it can still be found
+                text = f"{where} held certificate {stranger.fingerprint[:16]} (key {stranger.spki_sha256[:16]}), which was never handed to this tool; it is kept in {where}.previous"
+                store.event(name, "replaced", text, now.wall, fingerprint=stranger.fingerprint)
     key, chain = host.vault.key(goal.spki), host.vault.chain(goal.fingerprint)
     for target in host.hands.targets[name]:
         try:

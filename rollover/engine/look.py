@@ -185,8 +185,7 @@ class Looker:
         for zone in self.host.store.zones():
             _, servers = self.host.store.zone(zone)
             gone = [label for label, it in servers.items() if _still_asked(it, now)]
-            if gone:
-                kept[zone] = gone
+            kept[zone] = gone  # also without any: its name tells where the zone begins when the resolver is silent
         return kept
 
     def remember_servers(self, dns: DnsLook, now: Instant) -> None:
