@@ -104,10 +104,11 @@ remote-control:
         """Forget, then ask: the cache now holds what is served for one whole TTL.
 
         Done right before a change this is the worst moment, which a sender's cache meets by luck
-        otherwise. Targets of a CNAME are forgotten and asked for as well.
+        otherwise. Targets of a CNAME are forgotten and asked for as well, and so are their whole zones:
+        an older NS or SOA RRset beside an answer makes Unbound fetch it again before its time.
         """
         for target in (name, *self.ask(name, kind).cnames):
-            self.flush(target)
+            self.flush(".".join(target.rstrip(".").split(".")[-2:]))
         return self.ask(name, kind)
 
     def cached(self, name: str = at.OWNER, kind: str = "TLSA") -> query.RRset:
