@@ -17,7 +17,7 @@ from rollover.core.errors import ConfigError, ServerError, UsageError
 from rollover.core.goals import mark
 from rollover.core.ledger import Entry
 from rollover.core.model import Book, State
-from rollover.core.sighting import Outcome, OwnerSighting, Sighting
+from rollover.core.sighting import LiveFile, Outcome, OwnerSighting, Sighting
 from rollover.core.steps import OwnerChange, Phase, Update
 from rollover.core.tlsa import EMPTY, Chain, RRset, Tlsa, valid
 from rollover.core.view import View, breaks
@@ -71,7 +71,9 @@ async def adopt(
         _list_records(view, chain, say)
         changes = _removals(view, chain, remove)
         if dry_run:
-            _plan(host, name, seen, changes, served, say)
+            _plan(seen, changes, served, say)
+            for target in host.hands.targets[name]:
+                _plan_target(target, _is_stale(target.live(), chain, book), say)
             return None
         if served is not None:
             _enter(host, looker, served, seen, ttl_was, say)
@@ -253,8 +255,7 @@ async def _point(host: Host, name: str, say: Say) -> None:
         return
     key, chain = host.vault.key(credential.spki), host.vault.chain(credential.fingerprint)
     for target in host.hands.targets[name]:
-        live = target.live()
-        if live.chain is None or live.problem:
+        if _is_stale(target.live(), credential.chain, book):
             target.install(key, chain)
         if not isinstance(target, PostfixTarget) or not target.live().wiring:
             continue
@@ -267,6 +268,13 @@ async def _point(host: Host, name: str, say: Say) -> None:
         )
 
 
+def _is_stale(live: LiveFile, active: Chain, book: Book) -> bool:
+    """Tell whether a live file has to be written before anything reads it: DNS may have forgotten what is in it."""
+    if live.chain is None or live.problem:
+        return True
+    return bool(live.wiring) and live.chain != active and book.install is None
+
+
 def _note_parameters(host: Host, name: str, target: PostfixTarget) -> None:
     """Remember the parameters of before; those of the first adoption, not what somebody broke later."""
     noted = host.store.restore(name) or {}
@@ -275,9 +283,7 @@ def _note_parameters(host: Host, name: str, target: PostfixTarget) -> None:
         host.store.save_restore(name, {**noted, directory: target.postfix.parameters()})
 
 
-def _plan(
-    host: Host, name: str, seen: Sighting, changes: Sequence[OwnerChange], served: Served | None, say: Say
-) -> None:
+def _plan(seen: Sighting, changes: Sequence[OwnerChange], served: Served | None, say: Say) -> None:
     """Say what adopt would do."""
     if served is not None:
         say(f"would stage certificate {served.parsed.fingerprint[:16]} of {served.where}")
@@ -286,13 +292,11 @@ def _plan(
     for owner in seen.owners:
         if owner.primary is not None and not _current(owner):
             say(f"would publish the first record at {owner.target}: DANE is on from then")
-    for target in host.hands.targets[name]:
-        _plan_target(target, say)
 
 
-def _plan_target(target: Target, say: Say) -> None:
+def _plan_target(target: Target, write: bool, say: Say) -> None:
     live = target.live()
-    say(f"would write {live.path}" if live.chain is None else f"{live.path} is there")
+    say(f"would write {live.path}" if write else f"{live.path} is there")
     if live.wiring and isinstance(target, PostfixTarget):
         say(
             f"would set in {target.postfix.config_directory}: smtpd_tls_chain_files = {target.chain_file} (now: {live.wiring})"

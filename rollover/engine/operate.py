@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
@@ -243,9 +243,24 @@ def _refuse_unmatched(host: Host, name: str, seen: Sighting, looker: Looker) -> 
             if not now_valid or left != 0.0:
                 raise ServerError(
                     f"Postfix's previous parameters name certificate {chain.fingerprint[:16]}, which {owner.owner} does not match "
-                    + ("yet" if now_valid else "in DNS"),
-                    hint=f"`rollover deploy FULLCHAIN KEY --service {name} --wait` with those files first, then release",
+                    + ("for all resolvers yet" if now_valid else "in DNS"),
+                    hint=_way_out(world, chain, before, left if now_valid else None),
                 )
+
+
+def _way_out(world: World, chain: Chain, before: Mapping[str, str], left: float | None) -> str:
+    """Return how a release becomes possible; *left*: seconds until it does by itself."""
+    name, fingerprint = world.service.name, chain.fingerprint
+    if left is not None:
+        return f"release again in {ceil(left)} s"
+    if fingerprint in world.book.standings:  # deploy would know it already, and change nothing
+        commands = f"`rollover rollback {name} --to {fingerprint[:16]}`, then `rollover advance {name} --wait`"
+    else:
+        files = before.get("smtpd_tls_chain_files") or " ".join(
+            before.get(f"smtpd_tls_{what}_file", what.upper()) for what in ("cert", "key")
+        )
+        commands = f"`rollover deploy {files} --service {name} --wait`"
+    return f"{commands}, then release; or have those files hold what is served now"
 
 
 async def _restore(host: Host, name: str, say: Say) -> None:
