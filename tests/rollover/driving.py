@@ -79,11 +79,14 @@ def advance_to(lab: Lab, *phases: str, seconds: float = 60, every: float = 1.0) 
     return advance_until(lab, lambda it: it["phase"] in phases, seconds=seconds, every=every)
 
 
-def fill_caches(lab: Lab, owner: str = at.OWNER) -> None:
-    """Let every sender's resolver hold the RRset as it is now: the worst moment to change it."""
+def fill_caches(lab: Lab, owner: str = at.OWNER, target: str = "") -> None:
+    """Let every sender's resolver hold the RRset as it is now: the worst moment to change it.
+
+    *target*: where the records are, if *owner* is a CNAME.
+    """
     for sender in lab.senders:
         sender.resolver.fill(owner)
-        assert sender.resolver.cached(owner), f"{sender.resolver.name} does not hold {owner}"
+        assert sender.resolver.cached(target or owner), f"{sender.resolver.name} does not hold {target or owner}"
 
 
 @contextmanager
