@@ -1,0 +1,208 @@
+"""A service comes under care, is left alone for a while, and leaves: `adopt --dry-run`, `pause`, `resume`, `release`."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Lab, wait_for
+from tests.lab import addresses as at
+from tests.lab.process import run
+from tests.rollover.driving import (
+    advance_until,
+    alone_in_dns,
+    codes,
+    fill_caches,
+    goal,
+    left_by_advance,
+    nothing_deferred,
+    only_serves,
+    served_leaf,
+    service,
+    steady_mail,
+    two_lines,
+    untouched,
+)
+
+
+def tls_parameters(lab: Lab) -> dict[str, str]:
+    """Return what `postconf -n` says of the MX's TLS."""
+    lines = run(["postconf", "-c", lab.mx.config_directory, "-n"]).splitlines()
+    settings = dict(line.split(" = ", 1) if " = " in line else (line.rstrip(" ="), "") for line in lines)
+    return {name: value for name, value in settings.items() if name.startswith("smtpd_tls")}
+
+
+@pytest.mark.lab(ttl=2)
+def test_release_gives_postfix_back_and_leaves_valid_records(lab: Lab) -> None:
+    """It is refused while the previous files hold what DNS does not match; the way that the hint names leads out."""
+    before = tls_parameters(lab)
+    lab.configure(check_every="1m", retain="1s", drain="1s")
+    lab.rollover("adopt", "mail", check=0)
+    assert tls_parameters(lab) != before
+    new = lab.certificate()
+    lab.deploy(new, check=0)
+    lab.rollover("advance", "--wait", check=0)
+    ours = tls_parameters(lab)
+
+    with steady_mail(lab) as mail:
+        refused = lab.rollover("release", "mail")
+        message, hint = two_lines(refused.stderr)
+        assert refused.returncode == 69
+        assert f"certificate {lab.old.fingerprint[:16]}, which {at.OWNER} does not match" in message
+        assert (tls_parameters(lab), lab.served()) == (ours, new.spki)
+        lab.rollover("advance", "mail", check=0)
+        assert (left_by_advance()["phase"], left_by_advance()["level"]) == ("steady", "ok"), "it is cared for as before"
+
+        commands = re.findall(r"`rollover ([^`]+)`", hint)
+        assert len(commands) == 2, hint
+        fill_caches(lab)
+        for command in commands:
+            lab.rollover(*command.split(), check=0)
+        lab.rollover("release", "mail", check=0)
+        assert (tls_parameters(lab), served_leaf(lab)) == (before, lab.old.fingerprint)
+        assert lab.old.tlsa in lab.primary.tlsa().records
+        lab.rollover("advance", check=0)
+
+    nothing_deferred(lab, mail())
+    assert service(lab)["phase"] == "unadopted"
+    assert tls_parameters(lab) == before
+
+
+@pytest.mark.lab(ttl=2, chain_file=True)
+def test_a_released_service_can_be_adopted_again(lab: Lab) -> None:
+    """What lay in the live file since is not served for a moment: DNS may not have its record any more."""
+    before = tls_parameters(lab)
+    lab.configure(check_every="1m", retain="1s", drain="1s")
+    lab.rollover("adopt", "mail", check=0)
+    with steady_mail(lab) as mail:
+        lab.rollover("release", "mail", check=0)
+        assert tls_parameters(lab) == before
+    nothing_deferred(lab, mail())
+
+    # Then somebody changes the certificate by hand, as slowly as DANE wants it.
+    by_hand = lab.certificate()
+    lab.primary.update(f"update add {at.OWNER} 2 TLSA {by_hand.tlsa}")
+    wait_for(lambda: by_hand.tlsa in lab.secondary.tlsa().records, "the secondary follows")
+    time.sleep(2 * lab.ttl)
+    Path(before["smtpd_tls_chain_files"]).write_bytes(by_hand.privkey.read_bytes() + by_hand.fullchain.read_bytes())
+    lab.mx.reload()
+    wait_for(lambda: lab.served() == by_hand.spki, "Postfix presents it")
+    lab.primary.update(f"update delete {at.OWNER} TLSA {lab.old.tlsa}")
+    alone_in_dns(lab, by_hand)
+
+    with steady_mail(lab) as mail:
+        fill_caches(lab)
+        lab.rollover("adopt", "mail", check=0)
+        assert served_leaf(lab) == by_hand.fingerprint
+        lab.rollover("advance", "--wait", check=0)  # for all the tool knows the record was changed just now
+
+    nothing_deferred(lab, mail())
+    only_serves(lab, by_hand)
+
+
+@pytest.mark.lab(ttl=3)
+def test_release_withdraws_and_waits_before_postfix_goes_back(lab: Lab) -> None:
+    """`--withdraw`: no record is left, and Postfix's previous certificate is served once nobody can hold one."""
+    before = tls_parameters(lab)
+    lab.configure(check_every="1m", retain="1s", drain="1s")
+    lab.rollover("adopt", "mail", check=0)
+    new = lab.certificate()
+    lab.deploy(new, check=0)
+    lab.rollover("advance", "--wait", check=0)
+
+    with steady_mail(lab) as mail:
+        fill_caches(lab)
+        begin = time.monotonic()
+        said = lab.rollover("release", "mail", "--withdraw", check=0).stdout
+        took = time.monotonic() - begin
+        assert (tls_parameters(lab), served_leaf(lab)) == (before, lab.old.fingerprint)
+        time.sleep(1)  # some mail to the certificate that no record ever named
+
+    counts = mail()
+    assert (counts.deferred, counts.bounced) == (0, 0), counts.reasons
+    assert counts.verified, "until the records were gone from caches"
+    assert counts.other, "after that, TLS without DANE"
+    assert took >= 2 * lab.ttl
+    assert "no resolver can hold the records any more" in said
+    assert "DANE is off" in said
+    assert lab.primary.tlsa().records == () == lab.secondary.tlsa().records
+    assert service(lab)["phase"] == "unadopted"
+
+
+@pytest.mark.lab(ttl=2, senders=False)
+def test_a_withdrawal_that_is_refused_can_be_given_up(lab: Lab) -> None:
+    """In a frozen zone `release --withdraw` fails and says so; `resume` goes on as before, with nothing changed."""
+    lab.configure(check_every="1m")
+    lab.rollover("adopt", "mail", check=0)
+    ours = tls_parameters(lab)
+    lab.primary.freeze()
+
+    refused = lab.rollover("release", "mail", "--withdraw")
+
+    assert refused.returncode == 77
+    assert "REFUSED" in two_lines(refused.stderr)[0]
+    lab.rollover("advance", "mail")
+    assert left_by_advance()["level"] != "ok"
+    lab.primary.thaw()
+    lab.rollover("resume", "mail", check=0)
+    assert (left_by_advance()["phase"], left_by_advance()["level"]) == ("steady", "ok")
+    assert (tls_parameters(lab), lab.primary.tlsa().records) == (ours, (lab.old.tlsa,))
+
+
+@pytest.mark.lab(ttl=2, senders=False)
+def test_adopt_says_beforehand_what_it_would_do(lab: Lab) -> None:
+    """`adopt --dry-run` tells whose each record is and what it would write; not even the state directory comes of it."""
+    foreign = f"3 1 1 {'ab' * 32}"
+    lab.primary.update(f"update add {at.OWNER} 2 TLSA {foreign}")
+
+    with untouched(lab):
+        plan = lab.rollover("adopt", "mail", "--dry-run", check=0).stdout.splitlines()
+
+    assert not lab.state_directory.exists()
+    assert f"{at.OWNER}: {lab.old.tlsa}: matches what is served" in plan
+    assert f"{at.OWNER}: {foreign}: matches nothing seen; it stays" in plan
+    assert any(
+        x.startswith(f"would stage certificate {lab.old.fingerprint[:16]} of smtpd_tls_cert_file = ") for x in plan
+    )
+    assert f"would write {lab.chain_file}" in plan
+    assert any(f"would set in {lab.mx.config_directory}: smtpd_tls_chain_files = {lab.chain_file}" in x for x in plan)
+
+    lab.rollover("adopt", "mail", "--remove", foreign, check=0)
+    with untouched(lab):
+        again = lab.rollover("adopt", "mail", "--dry-run", check=0).stdout.splitlines()
+    assert f"{at.OWNER}: {lab.old.tlsa}: ours" in again
+    assert not [x for x in again if x.startswith("would")]
+
+
+@pytest.mark.lab(ttl=2, senders=False)
+def test_a_paused_service_stands_still_but_for_what_protects_it(lab: Lab) -> None:
+    """A certificate is kept and not published; a record that goes missing comes back; then it goes on by itself or not."""
+    lab.configure(check_every="1m")
+    lab.rollover("adopt", "mail", check=0)
+    lab.rollover("pause", "mail", check=0)
+    new = lab.certificate()
+
+    lab.deploy(new, check=0)
+    lab.rollover("advance", "mail", check=0)
+    it = left_by_advance()
+    assert (it["phase"], codes(it), goal(it)) == ("paused", {"paused"}, new.fingerprint)
+    assert lab.rollover("status").returncode == 1
+    assert lab.primary.tlsa().records == (lab.old.tlsa,)
+    foreign = f"3 1 1 {'cd' * 32}"
+    lab.primary.update(f"update delete {at.OWNER} TLSA\nupdate add {at.OWNER} 2 TLSA {foreign}")
+    advance_until(lab, lambda it: codes(it) == {"paused"})  # until the secondary has followed, mail is deferred
+    assert lab.primary.tlsa().records == tuple(sorted((lab.old.tlsa, foreign))), "what is served is protected"
+    assert (left_by_advance()["phase"], lab.served()) == ("paused", lab.old.spki)
+
+    lab.rollover("resume", "mail", check=0)
+    assert new.tlsa in lab.primary.tlsa().records
+    lab.rollover("pause", "mail", "--for", "8s", check=0)
+    lab.rollover("advance", "mail", check=0)
+    it = left_by_advance()
+    assert (it["phase"], it["next"]["action"]) == ("paused", "resume")
+    lab.rollover("advance", "--wait", check=0)
+    assert lab.served() == new.spki
+    assert lab.primary.tlsa().records == tuple(sorted((new.tlsa, foreign)))
