@@ -47,12 +47,15 @@ def _deferred(view: View) -> Iterator[Problem]:
                 continue
             for where, chain in shown:
                 if not valid(answer.rrset, chain):
-                    lacking = ", ".join(str(r)[:22] + "…" for r in sorted(unmatched(answer.rrset, chain)))
-                    yield _p(
-                        view.world,
+                    bad = sorted(unmatched(answer.rrset, chain))
+                    lacking = ", ".join(str(r)[:22] + "…" for r in bad)
+                    # What names an issuer is never made here, so the repair is a person's.
+                    remove = " ".join(f'--remove "{r}"' for r in bad if r.usage == 2)
+                    yield view.problem(
                         "mail-deferred",
                         f"DANE mail is being deferred: {answer.server} gives {owner.owner} without a match ({lacking}) "
                         f"for {chain.fingerprint[:16]} at {where}",
+                        f"if nobody needs it: `rollover adopt {view.world.service.name} {remove}`" if remove else "",
                     )
                     break
 

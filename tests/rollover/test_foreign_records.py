@@ -85,6 +85,7 @@ def test_an_anchor_of_nobody(lab: Lab) -> None:
     lab.rollover("adopt", "mail", check=0)
     found = problem(left_by_advance(), "mail-deferred")
     assert OTHER_ANCHOR[:22] in found["message"]
+    assert f'`rollover adopt mail --remove "{OTHER_ANCHOR}"`' in found["hint"]
     new = lab.certificate()
     lab.deploy(new, check=0)
     lab.rollover("advance", check=1)
