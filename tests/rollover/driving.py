@@ -79,14 +79,17 @@ def advance_to(lab: Lab, *phases: str, seconds: float = 60, every: float = 1.0) 
     return advance_until(lab, lambda it: it["phase"] in phases, seconds=seconds, every=every)
 
 
-def fill_caches(lab: Lab, owner: str = at.OWNER, target: str = "") -> None:
+def fill_caches(lab: Lab, owner: str = at.OWNER, target: str = "") -> list[tuple[str, ...]]:
     """Let every sender's resolver hold the RRset as it is now: the worst moment to change it.
 
-    *target*: where the records are, if *owner* is a CNAME.
+    *target*: where the records are, if *owner* is a CNAME. Returns the records that each of them holds.
     """
+    held = []
     for sender in lab.senders:
         sender.resolver.fill(owner)
-        assert sender.resolver.cached(target or owner), f"{sender.resolver.name} does not hold {target or owner}"
+        held.append(sender.resolver.cached(target or owner).records)
+        assert held[-1], f"{sender.resolver.name} does not hold {target or owner}"
+    return held
 
 
 @contextmanager
@@ -193,6 +196,17 @@ def serve_lineage(lab: Lab) -> Certificate:
     wait_for(lambda: lab.secondary.tlsa().records == (first.tlsa,), "the secondary follows")
     forget_caches(lab)
     return first
+
+
+def settled_serial(lab: Lab) -> int:
+    """Return the zone's serial once both servers have shown the same one for a second: signing is done."""
+    since, serial = time.monotonic(), 0
+    while time.monotonic() < since + 1:
+        now = lab.primary.serial()
+        if now != serial or lab.secondary.serial() != now:
+            since, serial = time.monotonic(), now
+        time.sleep(0.05)
+    return serial
 
 
 def forget_caches(lab: Lab) -> None:
