@@ -26,6 +26,7 @@ from tests.rollover.driving import (
     serve_lineage,
     served_leaf,
     service,
+    settled_serial,
     steady_mail,
 )
 
@@ -109,7 +110,7 @@ def test_a_renewal_with_the_same_key_is_installed_without_a_wait(host: Lab) -> N
 
     with steady_mail(host) as mail:
         with renewing(host, reuse_key=True):
-            serial = _settled_serial(host)  # certbot's challenge is gone: from here on nobody has to change the zone
+            serial = settled_serial(host)  # certbot's challenge is gone: from here on nobody has to change the zone
             fill_caches(host)
         new = host.certbot.lineage()
         it = advance_to(host, "steady")
@@ -159,14 +160,3 @@ def _proven(events: list[dict[str, Any]], old: str, new: str) -> None:
     assert last["connections_before"] >= 2
     assert last["connections_after"] >= 6, "three rounds"
     assert f"{len(last['endpoints'])} endpoints proven" in last["text"]
-
-
-def _settled_serial(lab: Lab) -> int:
-    """Return the zone's serial once both servers have shown the same one for a second: signing is done."""
-    since, serial = time.monotonic(), 0
-    while time.monotonic() < since + 1:
-        now = lab.primary.serial(at.DOMAIN)
-        if now != serial or lab.secondary.serial(at.DOMAIN) != now:
-            since, serial = time.monotonic(), now
-        time.sleep(0.05)
-    return serial
