@@ -16,7 +16,7 @@ from rollover.core.problems import Level, Problem, problem
 from rollover.core.steps import Activate, Install, Phase, Reload, Rest, SetGoal, Step, Update
 from rollover.core.timing import parse_stamp, stamp
 from rollover.core.tlsa import EMPTY
-from rollover.core.troubles import LATE, troubles
+from rollover.core.troubles import LATE, SILENCE, troubles
 from rollover.core.view import View
 
 SCHEMA = 1
@@ -98,13 +98,18 @@ def worst(levels: Iterable[Level]) -> Level:
     return max(levels, key=order.index, default=Level.OK)
 
 
-def report(view: View, step: Step, extra: Sequence[Problem] = (), before: Report | None = None) -> Report:
+def report(
+    view: View, step: Step, extra: Sequence[Problem] = (), before: Report | None = None, *, hurried: bool = False
+) -> Report:
     """Return what to tell after a run that ended in *step*.
 
     *extra*: what effects of this run met. *before*: the last report, for since when a problem is known.
+    *hurried*: silence is no finding; the next regular look judges it.
     """
     world, now = view.world, view.now.wall
-    found = _distinct((*troubles(view), *step.problems, *extra))
+    known = {d.problem.code for d in before.problems} if before is not None else set()
+    seen = (*troubles(view), *step.problems)
+    found = _distinct((*(p for p in seen if not hurried or p.code not in SILENCE or p.code in known), *extra))
     if _phase(step) is Phase.BLOCKED and not any(p.level is Level.CRITICAL for p in found):
         found = (*found, view.problem("stuck", step.why))
     dated = tuple(_date(p, before, now, world.service.propagation_warn) for p in found)

@@ -17,6 +17,10 @@ from rollover.core.view import View, expired, unmatched
 
 # A late server is worth a warning only after propagation_warn.
 LATE = frozenset({"secondary-stale", "server-unreachable"})
+# Where a hook's hurried look got no answer, a regular one may: postscreen greets after 6 s.
+SILENCE = frozenset(
+    {"endpoint-failing", "endpoint-unreachable", "server-unreachable", "primary-unreachable", "resolver-failed"}
+)
 EXPIRING_FRACTION = 5  # warn when less than a fifth of the lifetime is left: ACME clients renew at a third
 
 

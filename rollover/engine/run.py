@@ -92,12 +92,12 @@ async def run_locked(host: Host, name: str, patience: Patience = TICK) -> Outcom
                 if step.seconds != 0.0:
                     await host.clock.sleep(PAUSE)
                 continue
-            return _finish(looker, world, seen, step, met)
+            return _finish(looker, world, seen, step, met, patience)
         if patience.linger == 0.0 and isinstance(step, Install) and not _all_greeted(seen):
             rest = Rest(
                 Phase.INSTALLING, "not every endpoint answered at once: left to the next tick", action="install"
             )
-            return _finish(looker, world, seen, rest, met)
+            return _finish(looker, world, seen, rest, met, patience)
         if elapsed_boot(seen.time, host.clock.now()) > BELIEVED:
             continue  # the host slept in between: look again
         try:
@@ -114,10 +114,10 @@ async def run_locked(host: Host, name: str, patience: Patience = TICK) -> Outcom
                     Phase.PROPAGATING, "its record is on the primary, every server is looked at next", action="wait"
                 )
             )
-            return _finish(looker, world, seen, rest, met)
+            return _finish(looker, world, seen, rest, met, patience)
         proving = True
     stuck = Rest(Phase.BLOCKED, f"more than {MOST_STEPS} steps in one run")
-    return _finish(looker, world, seen, stuck, met)
+    return _finish(looker, world, seen, stuck, met, patience)
 
 
 def _all_greeted(seen: Sighting) -> bool:
@@ -183,17 +183,21 @@ def _tell_states(host: Host, name: str, before: Book, after: Book, seen: Sightin
             )
 
 
-def _finish(looker: Looker, world: World, seen: Sighting, step: Rest, met: list[Problem]) -> Outcome:
+def _finish(
+    looker: Looker, world: World, seen: Sighting, step: Rest, met: list[Problem], patience: Patience
+) -> Outcome:
     """Store the report of the run, tell what has changed, raise or clear the alert."""
     host, name = looker.host, looker.service.name
     stored = host.store.report(name)
     before = Report.from_json(stored) if stored else None
     met = [*met, *(p for p in looker.refusals() if p.message not in {m.message for m in met})]
     extra = [*met, *_ignored(looker), *_source(looker)]
-    told = report(View(world, seen), step, extra, before)
+    hurried = patience.look is not None
+    told = report(View(world, seen), step, extra, before, hurried=hurried)
     if world.book.adopted:
         with host.store.transaction():
-            host.store.save_report(name, told.as_json(), _due(told, step, looker.service.check_every))
+            due = None if hurried else _due(told, step, looker.service.check_every)
+            host.store.save_report(name, told.as_json(), due)
             _tell_changes(host, before, told, step.why)
     publish_status(host)
     alert(host, told)

@@ -21,6 +21,7 @@ from tests.rollover.driving import (
     problem,
     renewing,
     serve_lineage,
+    served_leaf,
     settled_serial,
     steady_mail,
     untouched,
@@ -110,6 +111,27 @@ def test_a_half_written_lineage_is_tried_again(lab: Lab, tmp_path: Path) -> None
     assert codes(left_by_advance()) == set()
     assert [(x["code"], x["level"]) for x in told(alerts)] == [("source-rejected", "warning"), ("recovered", "ok")]
     assert all(x["service"] == "mail" and x["message"] for x in told(alerts))
+
+
+@pytest.mark.lab(ttl=2, senders=False)
+def test_a_mail_server_that_greets_slowly_is_no_trouble_for_a_hook(lab: Lab, tmp_path: Path) -> None:
+    """A hook does not stay for a greeting that comes after seconds, as postscreen's; nobody is called for that."""
+    alerts = tmp_path / "alerts"
+    lab.configure(check_every="1m", alert={"command": ["/bin/sh", "-c", f"cat >> {alerts}"]})
+    lab.rollover("adopt", "mail", check=0)
+    lab.mx.postconf("smtpd_client_restrictions=sleep 2")
+    lab.mx.reload()
+    new = lab.certificate(reuse_key_of=lab.old)
+
+    lab.deploy(new, check=0)
+    it = left_by_advance()
+    assert (goal(it), it["level"], codes(it)) == (new.fingerprint, "ok", set())
+    assert served_leaf(lab) == lab.old.fingerprint, "installed without a picture of what was before"
+    lab.rollover("advance", "--wait", check=0)
+
+    only_serves(lab, new)
+    assert served_leaf(lab) == new.fingerprint
+    assert not alerts.exists()
 
 
 @pytest.mark.lab(ttl=2, senders=False)
