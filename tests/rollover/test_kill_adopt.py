@@ -14,7 +14,7 @@ PREPARED = r"\.new-|live/\.mail\.pem\.rollover-\*$"  # files beside their place:
 
 
 @pytest.mark.lab(ttl=2)
-def test_an_adoption_killed_at_any_call_is_finished_by_the_next(lab: Lab) -> None:
+def test_an_adoption_killed_at_any_call_is_finished_by_the_next(lab: Lab, capfd: pytest.CaptureFixture[str]) -> None:
     """Whatever call adopt dies at, Postfix goes on with its certificate, and adopt again ends as the first would."""
     parameters = lab.mx.get("smtpd_tls_cert_file"), lab.mx.get("smtpd_tls_key_file")
     lab.configure(check_every="1m")
@@ -40,6 +40,6 @@ def test_an_adoption_killed_at_any_call_is_finished_by_the_next(lab: Lab) -> Non
             assert (it["phase"], it["level"], it["problems"]) == ("steady", "ok", []), it
             assert lab.mx.get("smtpd_tls_chain_files") == str(lab.chain_file)
             assert len(tally.fired) > made, f"never came to {missing}"
-    print(f"adopt: {tally}")
+    tally.tell("adopt", capfd)
     nothing_deferred(lab)
     only_serves(lab, lab.old)

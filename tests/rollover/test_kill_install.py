@@ -17,7 +17,9 @@ def _deployed(lab: Lab) -> Certificate:
 
 
 @pytest.mark.lab(ttl=2)
-def test_a_tick_killed_at_any_call_of_an_install_ends_as_one_that_lived(lab: Lab) -> None:
+def test_a_tick_killed_at_any_call_of_an_install_ends_as_one_that_lived(
+    lab: Lab, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Whatever call the installing and proving tick dies at, the next goes on: one outcome, nothing deferred."""
     lab.configure(retain="1h", drain="1s", check_every="1m")
     lab.rollover("adopt", "mail", check=0)
@@ -47,7 +49,7 @@ def test_a_tick_killed_at_any_call_of_an_install_ends_as_one_that_lived(lab: Lab
 
         lab.configure(retain="1s", drain="1s", check_every="1m")
         advance_to(lab, "steady")
-    print(f"installing tick: {tally}")
+    tally.tell("the tick that installs", capfd)
     nothing_deferred(lab)
     only_serves(lab, other)
     assert {path.name for path in lab.chain_file.parent.iterdir()} == {"mail.pem", "mail.pem.previous"}

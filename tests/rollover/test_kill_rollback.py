@@ -12,7 +12,7 @@ PREPARED = r"live/\.mail\.pem\.rollover-\*$"  # the new file beside its place: t
 
 
 @pytest.mark.lab(ttl=2)
-def test_a_rollback_killed_at_any_call_ends_as_one_that_lived(lab: Lab) -> None:
+def test_a_rollback_killed_at_any_call_ends_as_one_that_lived(lab: Lab, capfd: pytest.CaptureFixture[str]) -> None:
     """Whatever call a rollback or its next tick dies at, the named certificate is served, nothing deferred."""
     lab.configure(retain="1h", drain="1s", check_every="1m")
     lab.rollover("adopt", "mail", check=0)
@@ -42,6 +42,6 @@ def test_a_rollback_killed_at_any_call_ends_as_one_that_lived(lab: Lab) -> None:
             wanted, other = other, wanted
         lab.configure(retain="1s", drain="1s", check_every="1m")
         advance_to(lab, "steady")
-    print(f"rollback: {tally}")
+    tally.tell("rollback", capfd)
     nothing_deferred(lab)
     only_serves(lab, other)

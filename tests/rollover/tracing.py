@@ -23,6 +23,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.lab import Lab
 from tests.lab import addresses as at
 from tests.lab.command import environment
@@ -82,11 +84,17 @@ class Tally:
         """Targets that have not fired yet."""
         return [t for t in self.targets if t not in self.fired]
 
+    def tell(self, what: str, capfd: pytest.CaptureFixture[str]) -> None:
+        """Print the count where it is seen although the test passes, and assert that every effect was tried."""
+        with capfd.disabled():
+            print(f"\nkilled: {what}: {self}", file=sys.stderr, flush=True)
+        assert not self.missing(), f"{what}: never killed at {self.missing()}"
+
     def __str__(self) -> str:
         effects = {effect_of(p) for p, _ in self.targets}
         return (
             f"{self.points} points in the trace, {len(effects)} different effects; "
-            f"{len(self.targets)} kills chosen, {len(self.fired)} made"
+            f"{len(self.targets)} kills chosen, before and after; {len(self.fired)} made"
         )
 
     def missing(self) -> set[tuple[str, str]]:
@@ -313,7 +321,7 @@ def kill_next(lab: Lab, tally: Tally, found: Trace, *words: str | Path) -> bool:
 def kill_until(lab: Lab, tally: Tally, found: Trace, *phases: str) -> None:
     """Tick, each run killed at the next target that it comes to, until one ends by itself in one of *phases*."""
     tally.after = START
-    for _ in range(200):
+    for _ in range(100 + len(tally.targets)):
         if not kill_next(lab, tally, found, "advance", "mail"):
             if left_by_advance()["phase"] in phases:
                 return
