@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rollover.config.models import ServiceConfig
-from rollover.core.errors import CertificateError, PermissionsError, RolloverError
+from rollover.core.errors import CertificateError, PermissionsError, RolloverError, StateError
 from rollover.core.model import State
 from rollover.core.tlsa import Chain
 from rollover.engine.host import Host
@@ -262,8 +262,8 @@ def _why_nobody(host: Host, names: tuple[str, ...]) -> str:
 def scan_sources(host: Host) -> list[str]:
     """Stage certificates that a hook failed to hand over; return the services that got one.
 
-    Each service's ``source`` is read. What cannot be served is noted once, by its content, and told
-    by ``status`` until the source holds something else.
+    Each service's ``source`` is read. What cannot be served is told by ``status`` for as long as it
+    cannot: a mode, the time or the configuration may cure it, and the content stays the same.
     """
     found: list[str] = []
     known = host.store.summaries()
@@ -271,31 +271,30 @@ def scan_sources(host: Host) -> list[str]:
         if it.name not in known or not known[it.name].adopted:
             continue
         files = _files_of(source_of(host, it))
-        if files is None:
-            continue
-        digest = _digest(files)
-        fingerprint = _leaf_fingerprint(files[0])
         rejected = host.store.rejection(it.name)
-        if digest is None or fingerprint is None or (rejected is not None and rejected[0] == digest):
-            continue
-        if host.store.knows(it.name, fingerprint):
+        if files is None or host.store.knows(it.name, _leaf_fingerprint(files[0])):
             if rejected is not None:
                 host.store.reject(it.name, "", "")
+                host.store.wake(it.name)
             continue
+        digest = _digest(files)
         try:
             staged = stage(host, read_material(*files), service=it.name)
+        except StateError:
+            raise  # ours, not the certificate's
         except RolloverError as error:
-            if digest == _digest(files):  # else it is being written just now: the next tick reads it whole
-                _note_rejection(host, it.name, digest, error)
+            mark = f"{digest}:{error.code}"
+            if digest == _digest(files) and (rejected is None or rejected[0] != mark):
+                _note_rejection(host, it.name, mark, error)  # else it is being written just now, or was told
             continue
         found += staged.services
     return found
 
 
-def _note_rejection(host: Host, name: str, digest: str, error: RolloverError) -> None:
+def _note_rejection(host: Host, name: str, mark: str, error: RolloverError) -> None:
     text = f"{error.message}"
     with host.store.transaction():
-        host.store.reject(name, digest, text)
+        host.store.reject(name, mark, text)
         host.store.wake(name)
         host.store.event_once(name, "rejected", text, host.clock.now().wall, hint=error.hint)
 
@@ -317,18 +316,22 @@ def _files_of(source: tuple[Path, ...]) -> tuple[Path, Path | None] | None:
     return source[0], source[1] if len(source) > 1 else None
 
 
-def _digest(files: tuple[Path, Path | None]) -> str | None:
-    """Return a digest of the files' content, None when they cannot be read now."""
+def _digest(files: tuple[Path, Path | None]) -> str:
+    """Return a digest of the files' content, as far as they can be read now."""
+    return hashlib.sha256(b"\0".join(_content(f) for f in files if f is not None)).hexdigest()
+
+
+def _content(path: Path) -> bytes:
     try:
-        return hashlib.sha256(b"\0".join(f.read_bytes() for f in files if f is not None)).hexdigest()
-    except OSError:
-        return None
+        return path.read_bytes()
+    except OSError as error:
+        return type(error).__name__.encode()
 
 
-def _leaf_fingerprint(path: Path) -> str | None:
+def _leaf_fingerprint(path: Path) -> str:
     """Return SHA-256 of the first certificate in *path*, hex, without parsing it: this runs at every tick."""
     try:
         found = pem_certificates(path.read_bytes())
     except (OSError, ValueError):
-        return None
+        found = []
     return hashlib.sha256(found[0]).hexdigest() if found else "unreadable"

@@ -53,12 +53,12 @@ class Inbox(Database):
         )
 
     def rejection(self, service: str) -> tuple[str, str] | None:
-        """Return (digest, reason) of what the source holds and cannot be served."""
+        """Return (mark, reason) of what the source holds and cannot be served."""
         rows = self._rows("SELECT digest, reason FROM rejected WHERE service = ?", service)
         return (rows[0][0], rows[0][1]) if rows else None
 
     def reject(self, service: str, digest: str, reason: str) -> None:
-        """Note that the source's present content cannot be served; an empty digest clears the note."""
+        """Note that what the source holds cannot be served; *digest* marks content and fault, an empty one clears the note."""
         with self.transaction():
             self._rows("DELETE FROM rejected WHERE service = ?", service)
             if digest:

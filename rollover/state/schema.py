@@ -25,7 +25,7 @@ CREATE TABLE inbox (               -- handed over by a hook, not yet looked at b
     service TEXT NOT NULL, fingerprint TEXT NOT NULL, at TEXT NOT NULL,
     PRIMARY KEY (service, fingerprint)
 );
-CREATE TABLE rejected (            -- what a source holds and cannot be served: not looked at again
+CREATE TABLE rejected (            -- what a source holds and cannot be served: told once
     service TEXT NOT NULL, digest TEXT NOT NULL, reason TEXT NOT NULL,
     PRIMARY KEY (service, digest)
 );
