@@ -28,7 +28,7 @@ from rollover.core.errors import (
     RolloverError,
 )
 
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
 def report(error: BaseException, *, verbose: bool) -> int:
@@ -61,6 +61,8 @@ def _words(error: BaseException) -> tuple[str, str, int]:
             return "interrupted; nothing is lost, the next run goes on from here", "", EX_TEMPFAIL
         case PermissionError():
             return _os_error(error), "run this as root", EX_NOPERM
+        case OSError() if error.errno == errno.EROFS:
+            return _os_error(error), "that file system is mounted read-only: remount it; nothing is lost", EX_CANTCREAT
         case OSError() if error.errno in NO_ROOM:
             return (
                 _os_error(error),

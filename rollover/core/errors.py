@@ -74,6 +74,18 @@ class StateError(RolloverError):
     code = "state"
 
 
+class CannotStore(StateError):
+    """No room for the state, or its file system is read-only; what was stored is untouched."""
+
+    exit_code = EX_CANTCREAT
+
+
+class StateBusy(StateError):
+    """Somebody else holds the database."""
+
+    exit_code = EX_TEMPFAIL
+
+
 class Busy(RolloverError):
     """Another run holds the lock."""
 

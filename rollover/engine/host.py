@@ -16,7 +16,7 @@ from rollover.core.ledger import Patience
 from rollover.core.model import Service
 from rollover.engine.hands import Hands
 from rollover.state.store import Store
-from rollover.state.vault import Vault, make_private
+from rollover.state.vault import Vault, check_private, make_private
 
 RUN_DIRECTORY = Path("/run/rollover")
 
@@ -77,9 +77,12 @@ def open_host(config: Config, *, write: bool = True, rebuild: bool = False) -> H
     database = config.state / "rollover.db"
     if write:
         make_private(config.state)
-    if not database.exists() and not vault.empty() and not rebuild:
+    else:
+        check_private(config.state)
+    there = database.exists() and database.stat().st_size > 0
+    if not there and not vault.empty() and not rebuild:
         raise StateError(
-            f"{database} is gone, though {config.state}/vault has certificates",
+            f"{database} is {'empty' if database.exists() else 'gone'}, though {config.state}/vault has certificates",
             hint="restore it from a backup; without one `rollover adopt SERVICE` starts anew (docs/state.md)",
         )
     if write:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+from rollover.core.errors import StateError
 from rollover.core.ledger import Entry, Ledger
 from rollover.core.model import Book, OpenInstall, Pause, Reload, Shown, Standing, State
 from rollover.core.sighting import Endpoint, Outcome
@@ -14,6 +16,24 @@ from rollover.core.timing import Instant, parse_stamp
 from rollover.core.tlsa import RRset, Tlsa
 
 Json = dict[str, Any]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def stored(read: Callable[P, T]) -> Callable[P, T]:
+    """Let *read* raise StateError for what was never written in this form: a damaged row is no bug."""
+
+    @functools.wraps(read)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return read(*args, **kwargs)
+        except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+            raise StateError(
+                "the database is damaged: a row is malformed",
+                hint="restore rollover.db from a backup; what is served and published stays as it is. docs/state.md says how to start anew",
+            ) from error
+
+    return checked
 
 
 def instant_out(it: Instant | None) -> list[Any] | None:
@@ -21,6 +41,7 @@ def instant_out(it: Instant | None) -> list[Any] | None:
     return None if it is None else [it.wall.isoformat(), it.boot, it.boot_id]
 
 
+@stored
 def instant_in(it: list[Any] | None) -> Instant | None:
     """Read what instant_out() wrote."""
     return None if it is None else Instant(parse_stamp(it[0]), float(it[1]), str(it[2]))
@@ -64,6 +85,7 @@ def ledger_out(it: Ledger) -> str:
     )
 
 
+@stored
 def ledger_in(owner: str, text: str) -> Ledger:
     """Read what ledger_out() wrote."""
     it = json.loads(text)
@@ -131,6 +153,7 @@ def book_out(it: Book) -> str:
     )
 
 
+@stored
 def book_in(text: str, standings: Mapping[str, Standing]) -> Book:
     """Read what book_out() wrote."""
     it = json.loads(text)
@@ -162,6 +185,7 @@ def since_out(it: Mapping[str, datetime]) -> str:
     return json.dumps({k: v.isoformat() for k, v in it.items()})
 
 
+@stored
 def standing_in(state: str, previous: str, blocked: str, since: str) -> Standing:
     """Build a standing from its row."""
     return Standing(State(state), previous, blocked, {k: parse_stamp(v) for k, v in json.loads(since).items()})

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from rollover.core.errors import StateError
+from rollover.core.errors import CannotStore, StateBusy, StateError
 from rollover.state.schema import TABLES, VERSION
 
 BUSY_SECONDS = 20.0
@@ -52,6 +52,8 @@ class Database:
         if version == 0 and make:
             with self.transaction():
                 if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:  # another run may have been first
+                    if self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                        raise self._foreign()
                     for statement in TABLES.split(";"):
                         if statement.strip():
                             self._db.execute(statement)
@@ -62,7 +64,10 @@ class Database:
                 hint="install that version again, or restore the backup that was made before it",
             )
         elif version != VERSION:
-            raise StateError(f"{self._path} is no database of rollover", hint="check `state` in the configuration")
+            raise self._foreign()
+
+    def _foreign(self) -> StateError:
+        return StateError(f"{self._path} is no database of rollover", hint="check `state` in the configuration")
 
     def close(self) -> None:
         """Close the database."""
@@ -105,10 +110,13 @@ def _state_error(path: Path, error: Exception) -> StateError:
         hint = f"restore {path} from a backup; what is served and published stays as it is. docs/state.md says how to start anew"
     elif "readonly" in text or "read-only" in text or "Permission" in text:
         hint = "the state directory has to be writable by the user that runs this (root); is the file system mounted read-only?"
+        return CannotStore(f"{path}: {text}", hint=hint)
     elif "full" in text:
         hint = f"make room on the file system of {path.parent}; nothing was lost, the next run goes on"
+        return CannotStore(f"{path}: {text}", hint=hint)
     elif "locked" in text:
-        hint = "another run holds it for too long: `ps ax | grep rollover`; the next run goes on"
+        hint = f"another process holds it for too long: `fuser -v {path}` shows it; the next run goes on"
+        return StateBusy(f"{path}: {text}", hint=hint)
     else:
         hint = f"check `state` in the configuration and the rights of {path.parent}"
     return StateError(f"{path}: {text}", hint=hint)

@@ -6,10 +6,11 @@ a chain, leaf first. Nothing else of this tool holds a key but the live file and
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
-from rollover.core.errors import PermissionsError, StateError
+from rollover.core.errors import CannotStore, PermissionsError, StateError
 
 OWN = ".new-"
 
@@ -79,10 +80,23 @@ def make_private(directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = directory.lstat()
     except OSError as error:
-        raise StateError(
+        raise _cannot(error)(
             f"cannot make {directory}: {error.strerror}",
             hint="check `state` in the configuration, rights and free space",
         ) from error
+    _refuse_open(directory, found)
+
+
+def check_private(directory: Path) -> None:
+    """Check the same of a directory that may be absent, and make nothing."""
+    try:
+        found = directory.lstat()
+    except FileNotFoundError:
+        return
+    _refuse_open(directory, found)
+
+
+def _refuse_open(directory: Path, found: os.stat_result) -> None:
     if found.st_uid not in (os.geteuid(), 0):
         raise PermissionsError(
             f"{directory} belongs to user {found.st_uid}", hint=f"chown root: {directory}, or run this as its owner"
@@ -110,10 +124,14 @@ def _write(path: Path, content: bytes) -> None:
             raise
         _sync_directory(path.parent)
     except OSError as error:
-        raise StateError(
+        raise _cannot(error)(
             f"cannot write {path}: {error.strerror}",
-            hint=f"make room, or check the rights of {path.parent}; nothing was lost",
+            hint=f"make room, remount what is read-only, or check the rights of {path.parent}; nothing was lost",
         ) from error
+
+
+def _cannot(error: OSError) -> type[StateError]:
+    return CannotStore if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) else StateError
 
 
 def _sync_directory(directory: Path) -> None:
