@@ -67,6 +67,8 @@ def judge(view: View) -> Step | None:
     back, failed = view.world.credentials.get(opened.was_active), opened.fingerprint or book.goal
     if book.return_spent or back is None or back.fingerprint in (book.goal, failed) or not view.may_serve(back):
         return None  # stay; report() says critical
+    if view.loaded(back):
+        return None  # it is what fails: there is nothing to take back
     why = "; ".join(failing)
     problems = (view.problem("returned", f"certificate {failed[:16]} was taken back: {why}"),)
     return SetGoal(back.fingerprint, why, returning=True, problems=problems)
