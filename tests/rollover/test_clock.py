@@ -1,0 +1,74 @@
+"""The clock of the mail host jumps, within one boot, while the primary's is true."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.lab import Lab
+from tests.rollover.driving import (
+    alone_in_dns,
+    codes,
+    fill_caches,
+    history,
+    instant,
+    left_by_advance,
+    nothing_deferred,
+    problem,
+    steady_mail,
+)
+
+TTL = 2
+LONGER_TTL = 6
+SETTINGS = {"check_every": "30s", "retain": "1s", "drain": "1s"}
+
+
+@pytest.mark.lab(ttl=TTL)
+def test_jumps_that_the_primary_contradicts(lab: Lab) -> None:
+    """An hour ahead, an hour behind, a minute ahead: critical, nothing moves; with the true time it goes on."""
+    lab.configure(**SETTINGS)
+    lab.rollover("adopt", "mail", check=0)
+    new = lab.certificate()
+    with steady_mail(lab):
+        fill_caches(lab)
+        lab.deploy(new, check=0)
+        lab.rollover("advance", check=0)
+        assert left_by_advance()["phase"] == "waiting"
+        two_ttls = time.monotonic() + 2 * TTL
+        for offset in ("+3600s", "-3600s", "+60s"):
+            lab.rollover("advance", check=1, offset=offset)
+            it = left_by_advance()
+            found = problem(it, "clock")
+            assert (found["level"], it["level"]) == ("critical", "critical")
+            assert "127.0.0.53" in found["message"], "which server's clock differs"
+            assert lab.served() == lab.old.spki
+            time.sleep(max(0.0, two_ttls - time.monotonic()))
+        assert lab.rollover("status", offset="+60s").returncode == 2
+        lab.rollover("advance", "--wait", check=0)
+        assert lab.served() == new.spki
+        assert "clock" not in codes(left_by_advance())
+    alone_in_dns(lab, new)
+    assert any(event["kind"] == "recovered" and "clock" in event["text"] for event in history(lab))
+    nothing_deferred(lab)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 7), (7, 0)], ids=["seven seconds ahead", "seven seconds back"])
+@pytest.mark.lab(ttl=LONGER_TTL)
+def test_a_jump_that_nobody_contradicts(lab: Lab, before: int, after: int) -> None:
+    """A jump too small for the primary to contradict does not shorten a wait: the boot-time clock counts too."""
+    lab.configure(**SETTINGS)
+    lab.rollover("adopt", "mail", check=0, offset=f"+{before}s")
+    new = lab.certificate()
+    with steady_mail(lab):
+        fill_caches(lab)
+        lab.deploy(new, check=0, offset=f"+{before}s")
+        lab.rollover("advance", check=0, offset=f"+{before}s")
+        assert left_by_advance()["phase"] == "waiting"
+        lab.rollover("advance", "--wait", check=0, offset=f"+{after}s")
+        assert lab.served() == new.spki
+    alone_in_dns(lab, new)
+    times = {event["kind"]: instant(event) for event in reversed(history(lab))}
+    really = (times["install"] - after) - (times["published"] - before)
+    assert really >= 2 * LONGER_TTL - 1, f"installed {really:.0f} s after the publication"
+    nothing_deferred(lab)
