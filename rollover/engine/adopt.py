@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
+from rollover.core import goals
 from rollover.core.certificate import chain_pem, facts, key_pem, parse_chain, parse_key
 from rollover.core.errors import ConfigError, ServerError, UsageError
 from rollover.core.goals import mark
@@ -31,6 +33,7 @@ from rollover.state.lock import locked
 
 LINEAGE = re.compile(r"/live/[^/]+/|/\.acme\.sh/|/dehydrated/certs/|/\.?lego/certificates/")
 Say = Callable[[str], None]
+PROOF = 15.0  # seconds for every endpoint to present what Postfix was pointed at
 
 
 class NotServed(ServerError):
@@ -79,8 +82,12 @@ async def adopt(
             _enter(host, looker, served, seen, ttl_was, say)
         for change in changes:
             await _remove(host, looker, seen, change, say)
-        await _point(host, name, say)
-        return await run_locked(host, name, Patience(linger=15.0))
+        pointed = await _point(host, name, seen, say)
+        outcome = await run_locked(host, name, Patience(linger=PROOF))
+        after = looker.book()
+        if pointed and after.install is not None and after.goal == after.active:
+            await _undo(host, name, pointed, first=served is not None, why=outcome.report.summary)
+        return outcome
 
 
 def _stage_served(host: Host, looker: Looker) -> Served:
@@ -246,13 +253,18 @@ def _enter(host: Host, looker: Looker, served: Served, seen: Sighting, ttl_was: 
     say(f"adopted certificate {known.fingerprint[:16]} ({served.where}), valid until {known.not_after:%Y-%m-%d}")
 
 
-async def _point(host: Host, name: str, say: Say) -> None:
-    """Put the goal where the mail server is to read it, and point it there; what was is noted first, for release."""
+async def _point(host: Host, name: str, seen: Sighting, say: Say) -> list[tuple[PostfixTarget, dict[str, str]]]:
+    """Put the goal where the mail server is to read it, and point it there; what was is noted first, for release.
+
+    Returns the instances whose main.cf was changed, each with its parameters from before. That counts
+    as an install until it is proven: the file may be out of Postfix's sight (a container, SELinux).
+    """
+    pointed: list[tuple[PostfixTarget, dict[str, str]]] = []
     looker = Looker(host, name)
     book = looker.book()
     credential = looker.credential(book.active or book.goal)
     if credential is None:
-        return
+        return pointed
     key, chain = host.vault.key(credential.spki), host.vault.chain(credential.fingerprint)
     for target in host.hands.targets[name]:
         if _is_stale(target.live(), credential.chain, book):
@@ -260,12 +272,38 @@ async def _point(host: Host, name: str, say: Say) -> None:
         if not isinstance(target, PostfixTarget) or not target.live().wiring:
             continue
         _note_parameters(host, name, target)
+        pointed.append((target, target.postfix.parameters()))
+        now, before = host.clock.now(), looker.book()
+        if before.goal == credential.fingerprint:  # else the rollover under way opens its own, and is judged
+            opened = goals.open_install(before, credential.fingerprint, now, seen.endpoints, begun=False)
+            host.store.save_book(name, opened, before)
         target.point()
         await target.reload()
         say(f"{target.postfix.config_directory}: smtpd_tls_chain_files = {target.chain_file}")
         host.store.event(
             name, "wired", f"{target.postfix.config_directory} reads {target.chain_file}", host.clock.now().wall
         )
+    return pointed
+
+
+async def _undo(
+    host: Host, name: str, pointed: list[tuple[PostfixTarget, dict[str, str]]], *, first: bool, why: str
+) -> NoReturn:
+    """Give Postfix its parameters back: not every endpoint presents what it is to read now. Raises NotServed."""
+    for target, parameters in pointed:
+        target.postfix.restore(parameters)
+        await target.reload()
+    before = host.store.book(name)
+    with host.store.transaction():
+        host.store.save_book(name, replace(before, install=None, adopted=not first), before)
+        if first:
+            host.store.forget_report(name)
+        host.store.event(name, "not-adopted", f"the parameters of before are back: {why}", host.clock.now().wall)
+    files = ", ".join(target.chain_file for target, _ in pointed)
+    raise NotServed(
+        f"not every endpoint presents the certificate once Postfix reads {files}; its parameters are as before",
+        hint="look at the mail log: can Postfix see that file (container, SELinux, AppArmor)? Does a reload take effect?",
+    )
 
 
 def _is_stale(live: LiveFile, active: Chain, book: Book) -> bool:

@@ -100,6 +100,10 @@ class Services(Database):
             service,
         )
 
+    def forget_report(self, service: str) -> None:
+        """Drop the report: what it tells of was undone."""
+        self._do("UPDATE service SET report = NULL, due = NULL WHERE name = ?", service)
+
     def due(self, service: str) -> datetime | None:
         """Return not before when a look is needed; None for at once."""
         rows = self._rows("SELECT due FROM service WHERE name = ?", service)

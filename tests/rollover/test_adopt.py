@@ -1,0 +1,106 @@
+"""`adopt`: a first record only when every address works, and nothing is left behind when it cannot be proven."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+import pytest
+
+from tests.lab import Lab, RRset, wait_for
+from tests.lab import addresses as at
+from tests.rollover.driving import (
+    advance_to,
+    forget_caches,
+    nothing_deferred,
+    only_serves,
+    service,
+    steady_mail,
+    two_lines,
+)
+
+SETTINGS = {"check_every": "30s", "retain": "1s", "drain": "1s"}
+TTL = 2
+
+
+def refused(lab: Lab) -> str:
+    """Assert that `adopt` refuses and changes nothing in DNS or Postfix; return why."""
+    parameters = (lab.mx.config_directory / "main.cf").read_text()
+    done = lab.rollover("adopt", "mail", check=69)
+    assert not lab.primary.tlsa()
+    assert (lab.mx.config_directory / "main.cf").read_text() == parameters
+    assert not lab.chain_file.exists()
+    return two_lines(done.stderr)[0]
+
+
+@pytest.mark.lab(ttl=TTL, published=False, extra=f"{at.HOST} A {at.MX_SECOND}")
+def test_a_first_record(lab: Lab) -> None:
+    """It is published only when every address was seen to work; from then on mail is Verified, none is deferred."""
+    lab.configure(**SETTINGS)
+    with steady_mail(lab) as mail:
+        assert f"{at.MX_SECOND}:25" in refused(lab), "nobody is there"
+        another = lab.second_mx(lab.certificate())
+        why = refused(lab)
+        assert f"{at.MX_SECOND}:25" in why
+        assert "presents certificate" in why
+        lab.primary.update(f"update delete {at.HOST} A {at.MX_SECOND}")
+        wait_for(lambda: lab.secondary.serial(at.DOMAIN) == lab.primary.serial(at.DOMAIN), "the secondary follows")
+        forget_caches(lab)
+        plan = lab.rollover("adopt", "mail", "--dry-run", check=0).stdout
+        assert f"would publish the first record at {at.OWNER}: DANE is on from then" in plan
+        assert not lab.primary.tlsa()
+        said = lab.rollover("adopt", "mail", check=0).stdout
+        assert "the first one turns DANE on" in said
+        assert lab.primary.tlsa() == RRset((lab.old.tlsa,), 3600)
+        wait_for(lambda: lab.secondary.tlsa().records, "the secondary follows")
+        forget_caches(lab)
+        time.sleep(2)  # what is under way has looked for records before
+        on = lab.mail.mark()
+        advance_to(lab, "steady")
+        wait_for(lambda: lab.mail.since(on).verified >= 20, "mail goes on")
+    another.stop()
+    nothing_deferred(lab, lab.mail.since(on))
+    counts = mail()
+    assert (counts.deferred, counts.bounced) == (0, 0), counts.reasons
+    assert counts.other > 0, "DANE was off"
+    only_serves(lab, lab.old)
+
+
+@pytest.mark.lab(ttl=TTL, published=False)
+def test_a_first_record_and_a_certificate_right_after_it(lab: Lab) -> None:
+    """The first record has the configured TTL; a new certificate right after it rolls over like any other."""
+    lab.configure(**SETTINGS, ttl=f"{TTL}s")
+    new = lab.certificate()
+    with steady_mail(lab) as mail:
+        for sender in lab.senders:
+            sender.resolver.fill(at.OWNER)  # what they hold now is that there is no record
+        lab.rollover("adopt", "mail", check=0)
+        assert lab.primary.tlsa() == RRset((lab.old.tlsa,), TTL)
+        lab.deploy(new, check=0)
+        advance_to(lab, "steady")
+    counts = mail()
+    assert (counts.deferred, counts.bounced) == (0, 0), counts.reasons
+    assert counts.verified > 0
+    only_serves(lab, new)
+
+
+@pytest.mark.lab(ttl=TTL, senders=False)
+def test_postfix_cannot_see_the_live_file(lab: Lab) -> None:
+    """A live directory out of Postfix's sight, as in a container: adopt fails, Postfix has its parameters back."""
+    lab.configure(**SETTINGS)
+    before = (lab.mx.config_directory / "main.cf").read_text()
+    live = lab.chain_file.parent
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", live], check=True)
+    try:
+        message, hint = two_lines(lab.rollover("adopt", "mail", check=69).stderr)
+        assert str(lab.chain_file) in message
+        assert "parameters are as before" in message
+        assert "SELinux" in hint
+    finally:
+        subprocess.run(["umount", "-l", live], check=True)
+    wait_for(lambda: lab.served() == lab.old.spki, "the certificate of before is served")
+    after = (lab.mx.config_directory / "main.cf").read_text()
+    assert sorted(after.split()) == sorted(before.split())
+    assert (service(lab)["phase"], service(lab)["level"]) == ("unadopted", "warning")
+    lab.rollover("adopt", "mail", check=0)
+    only_serves(lab, lab.old)
