@@ -92,10 +92,10 @@ def test_a_renewed_certificate_rolls_over_without_one_deferred_message(host: Lab
     assert (it["level"], codes(it), goal(it)) == ("ok", set(), new.fingerprint)
     events = history(host)[began:]
     took = _instant_of(events, "phase", "-> retaining") - _instant_of(events, "deployed")
-    each_second = host.mail.minimum_per_second(start, end)
+    each_second = host.mail.minimum_per_second(start, end, over=3)
     print(
         f"\ndeploy to retaining: {took:.0f} s at TTL {TTL} s, propagation {propagation:.1f} s; "
-        f"{mail()}; at least {each_second} messages in every second"
+        f"{mail()}; at least {each_second:.1f} messages a second, in any three"
     )
     assert 2 * TTL <= took <= 2 * TTL + propagation + 5 + NOISE
     assert each_second >= 5
