@@ -62,7 +62,9 @@ class Outcome:
     @property
     def exit_code(self) -> int:
         """0; 75 when something must be tried again; 1 when a person is needed (interface.md)."""
-        codes = {d.problem.code for d in self.report.problems}
+        # A server that is a moment behind is nothing to try again, unless it is what is waited for.
+        waited_for = self.report.phase is Phase.PROPAGATING
+        codes = {d.problem.code for d in self.report.problems if waited_for or d.problem.level is not Level.OK}
         if self.report.phase is Phase.BLOCKED or self.report.level is Level.CRITICAL:
             return 1
         return 75 if self.problems or codes & (LATE | {"primary-unreachable", "resolver-failed"}) else 0
