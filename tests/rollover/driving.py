@@ -47,6 +47,14 @@ def problem(it: Service, code: str) -> dict[str, str]:
     return dict(found[0])
 
 
+def told_wait(it: Service) -> float:
+    """Return the seconds from the look that a service tells of to its next act, both as whole seconds.
+
+    In the first look at a complete propagation it is the whole wait, however busy the machine is.
+    """
+    return (datetime.fromisoformat(it["next"]["not_before"]) - datetime.fromisoformat(it["seen"])).total_seconds()
+
+
 def advance_until(
     lab: Lab,
     done: Callable[[Service], bool],
@@ -77,6 +85,21 @@ def advance_until(
 def advance_to(lab: Lab, *phases: str, seconds: float = 60, every: float = 1.0) -> Service:
     """Run `advance mail` until the service is in one of *phases*; return it."""
     return advance_until(lab, lambda it: it["phase"] in phases, seconds=seconds, every=every)
+
+
+def tick(lab: Lab) -> Service:
+    """Run `advance mail` once; return the service then. A server may be a moment behind: 75 is as good as 0."""
+    ticked = lab.rollover("advance", "mail")
+    assert ticked.returncode in {0, 75}, f"advance exited {ticked.returncode}: {ticked.stdout}{ticked.stderr}"
+    return left_by_advance()
+
+
+def to_the_end(lab: Lab) -> CompletedProcess[str]:
+    """Run `advance --wait`: all is done then, though a server may be a moment behind the last change (75)."""
+    done = lab.rollover("advance", "--wait")
+    assert done.returncode in {0, 75}, f"advance --wait exited {done.returncode}: {done.stdout}{done.stderr}"
+    assert left_by_advance()["phase"] == "steady", done.stderr
+    return done
 
 
 def fill_caches(lab: Lab, owner: str = at.OWNER, target: str = "") -> list[tuple[str, ...]]:

@@ -17,6 +17,7 @@ from tests.rollover.driving import (
     nothing_deferred,
     problem,
     steady_mail,
+    to_the_end,
 )
 from tests.servers.dns_support import forward, only_tlsa
 
@@ -70,7 +71,7 @@ def test_junk(lab: Lab) -> None:
             stands_still(lab)
             assert server.queries > before, what
         server.reply = forward
-        lab.rollover("advance", "--wait", check=0)
+        to_the_end(lab)
         assert lab.served() == new.spki
         assert not codes(left_by_advance(), "warning")
     alone_in_dns(lab, new)
@@ -91,7 +92,7 @@ def test_ignored(lab: Lab) -> None:
         lab.deploy(first, check=0)
         stands_still(lab)
         lab.configure(**settings, ignore=[{"server": SPARE, "until": date(1)}])
-        lab.rollover("advance", "--wait", check=0)
+        to_the_end(lab)
         assert lab.served() == first.spki
         found = problem(left_by_advance(), "server-ignored")
         assert found["level"] == "warning"
@@ -101,7 +102,7 @@ def test_ignored(lab: Lab) -> None:
         fill_caches(lab)
         lab.deploy(second, check=0)
         lab.configure(**SETTINGS)
-        lab.rollover("advance", "--wait", check=0)
+        to_the_end(lab)
         assert lab.served() == second.spki
         assert "server-ignored" not in codes(left_by_advance())
     alone_in_dns(lab, second)

@@ -19,6 +19,7 @@ from tests.rollover.driving import (
     nothing_deferred,
     problem,
     steady_mail,
+    to_the_end,
 )
 
 TTL = 2
@@ -44,7 +45,7 @@ def test_another_host_and_another_digest(lab: Lab) -> None:
         assert set(fill_caches(lab)) == {before}
         lab.deploy(new, check=0)
         assert lab.primary.tlsa().records == tuple(sorted((*before, new.tlsa, new.record(3, 1, 2))))
-        lab.rollover("advance", "--wait", check=0)
+        to_the_end(lab)
         assert lab.served() == new.spki
     assert lab.primary.tlsa().records == tuple(sorted((OTHER_HOST, OTHER_SHA512, new.tlsa, new.record(3, 1, 2))))
     nothing_deferred(lab)
@@ -75,7 +76,7 @@ def test_an_anchor_that_the_new_chain_lacks(lab: Lab) -> None:
         fill_caches(lab)
         lab.rollover(*shlex.split(command)[1:], check=0)
         assert lab.primary.tlsa().records == tuple(sorted((lab.old.tlsa, new.tlsa)))
-        lab.rollover("advance", "--wait", check=0)
+        to_the_end(lab)
         assert lab.served() == new.spki
     assert lab.primary.tlsa().records == (new.tlsa,)
     nothing_deferred(lab)
@@ -97,7 +98,7 @@ def test_an_anchor_of_nobody(lab: Lab) -> None:
     assert OTHER_ANCHOR in lab.primary.tlsa().records
     assert lab.old.tlsa in lab.primary.tlsa().records
     lab.rollover("adopt", "mail", "--remove", OTHER_ANCHOR, check=0)
-    lab.rollover("advance", "--wait", check=0)
+    to_the_end(lab)
     assert lab.served() == new.spki
     assert lab.primary.tlsa().records == (new.tlsa,)
 
@@ -152,7 +153,7 @@ def test_an_anchor_that_the_new_chain_has_too(lab: Lab) -> None:
     with mail_that_flows(lab):
         fill_caches(lab)
         lab.deploy(new, check=0)
-        lab.rollover("advance", "--wait", check=0)
+        to_the_end(lab)
         assert lab.served() == new.spki
     assert lab.primary.tlsa().records == tuple(sorted((anchor, OTHER_HOST, new.tlsa)))
 
@@ -175,6 +176,6 @@ def test_an_anchor_that_comes_in_the_middle_of_the_wait(lab: Lab) -> None:
         fill_caches(lab)
         lab.rollover(*shlex.split(found["hint"].split("`")[1])[1:], check=0)
         assert lab.served() == lab.old.spki, "caches hold the RRset with it yet"
-        lab.rollover("advance", "--wait", check=0)
+        to_the_end(lab)
         assert lab.served() == new.spki
     assert lab.primary.tlsa().records == (new.tlsa,)

@@ -20,6 +20,7 @@ from tests.rollover.driving import (
     problem,
     service,
     steady_mail,
+    to_the_end,
 )
 
 TTL = 2
@@ -54,7 +55,7 @@ def goes_on(lab: Lab, new: Certificate) -> None:
     it = left_by_advance()
     assert it["phase"] not in {"propagating", "publishing", "blocked"}, it
     assert not codes(it) & {"secondary-stale", "server-unreachable", "signature-bad"}, it
-    lab.rollover("advance", "--wait", check=0)
+    to_the_end(lab)
     assert lab.served() == new.spki
     alone_in_dns(lab, new)
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.lab import Lab
 from tests.lab import addresses as at
+from tests.lab.certificates import Certificate
 from tests.rollover.driving import (
     advance_to,
     alone_in_dns,
@@ -19,6 +20,9 @@ from tests.rollover.driving import (
     left_by_advance,
     nothing_deferred,
     steady_mail,
+    tick,
+    to_the_end,
+    told_wait,
 )
 
 SETTINGS = {"check_every": "30s", "retain": "1s", "drain": "1s"}
@@ -30,84 +34,81 @@ def last(lab: Lab, kind: str) -> float:
     return max(instant(event) for event in history(lab) if event["kind"] == kind)
 
 
-def roll(lab: Lab) -> float:
-    """Take a whole rollover to its end; return the seconds from the publication to the installation."""
+def deployed(lab: Lab) -> tuple[Certificate, float]:
+    """Deploy a certificate at the worst moment; return it, and the wait as it is told in the first complete look."""
     new = lab.certificate()
-    held = set(fill_caches(lab))
-    assert len(held) == 1
+    assert len(set(fill_caches(lab))) == 1
     lab.deploy(new, check=0)
-    published = last(lab, "published")
     assert new.tlsa in lab.primary.tlsa().records
-    lab.rollover("advance", "--wait", check=0)
+    return new, told_wait(advance_to(lab, "waiting", every=0))
+
+
+def ends(lab: Lab, new: Certificate, ttl: int) -> None:
+    """Take the rollover to its end."""
+    to_the_end(lab)
     assert lab.served() == new.spki
     alone_in_dns(lab, new)
-    return last(lab, "install") - published
+    assert lab.primary.tlsa().ttl == ttl
 
 
 @pytest.mark.lab(ttl=LONG)
 def test_a_lower_ttl(lab: Lab) -> None:
-    """A TTL that is configured is set; a lower one counts only when the higher one was waited out, and then does."""
+    """A lower TTL comes with the next record, and counts only when the higher one was waited out; then it does."""
     lab.configure(**SETTINGS)
     lab.rollover("adopt", "mail", check=0)
     lab.configure(**SETTINGS, ttl=f"{SHORT}s")
     with steady_mail(lab):
-        lab.rollover("advance", "mail", check=0)
-        assert (lab.primary.tlsa().records, lab.primary.tlsa().ttl) == ((lab.old.tlsa,), SHORT)
-        assert lab.served() == lab.old.spki
-        lowered = last(lab, "published")
-        roll(lab)
-        assert last(lab, "install") - lowered >= 2 * LONG - 1, "the old TTL, twice, from when it was gone"
+        new, wait = deployed(lab)
         assert lab.primary.tlsa().ttl == SHORT
-    assert not codes(left_by_advance(), "critical")
+        assert wait >= 2 * LONG - 1, "the old RRset may be held as long as its own TTL said"
+        ends(lab, new, SHORT)
     nothing_deferred(lab)
     rest = last(lab, "withdrawn") + 2 * LONG + 1 - time.clock_gettime(time.CLOCK_REALTIME)
     time.sleep(max(0.0, rest))
-    lab.deploy(lab.certificate(), check=0)
-    it = advance_to(lab, "waiting", every=0)
-    left = datetime.fromisoformat(it["next"]["not_before"]) - datetime.fromisoformat(it["seen"])
-    assert left.total_seconds() <= 2 * SHORT + 1
+    _, wait = deployed(lab)
+    assert wait <= 2 * SHORT + 1
 
 
 @pytest.mark.lab(ttl=SHORT)
 def test_a_higher_ttl(lab: Lab) -> None:
-    """A higher TTL comes with the next record; the wait after that is two of it."""
-    lab.configure(**SETTINGS, ttl=f"{LONG}s")
-    lab.rollover("adopt", "mail", check=0)
-    with steady_mail(lab):
-        advance_to(lab, "steady")
-        assert (lab.primary.tlsa().records, lab.primary.tlsa().ttl) == ((lab.old.tlsa,), LONG)
-        took = roll(lab)
-        assert took >= 2 * LONG - 1
-        assert lab.primary.tlsa().ttl == LONG
-    nothing_deferred(lab)
-
-
-@pytest.mark.lab(ttl=SHORT)
-def test_a_ttl_lowered_before_the_adoption(lab: Lab) -> None:
-    """`adopt --ttl-was` counts the present RRset with the TTL that it had shortly before."""
+    """A higher TTL is set on what is there, without a rollover; the next wait is two of it."""
     lab.configure(**SETTINGS)
-    lab.rollover("adopt", "mail", "--ttl-was", f"{LONG}s", check=0)
+    lab.rollover("adopt", "mail", check=0)
+    lab.configure(**SETTINGS, ttl=f"{LONG}s")
     with steady_mail(lab):
-        roll(lab)
-    assert last(lab, "install") - last(lab, "adopted") >= 2 * LONG - 1
-    assert lab.primary.tlsa().ttl == SHORT, "the TTL itself is kept"
+        tick(lab)
+        assert (lab.primary.tlsa().records, lab.primary.tlsa().ttl) == ((lab.old.tlsa,), LONG)
+        new, wait = deployed(lab)
+        assert wait >= 2 * LONG - 1
+        ends(lab, new, LONG)
+    assert not codes(left_by_advance(), "critical")
     nothing_deferred(lab)
+
+
+@pytest.mark.lab(ttl=SHORT, senders=False)
+def test_a_ttl_lowered_before_the_adoption(lab: Lab) -> None:
+    """`adopt --ttl-was` counts the present RRset with the TTL that it had shortly before, and keeps the one it has."""
+    lab.configure(**SETTINGS)
+    lab.rollover("adopt", "mail", "--ttl-was", "1h", check=0)
+    lab.deploy(lab.certificate(), check=0)
+    it = advance_to(lab, "waiting", every=0)
+    until = datetime.fromisoformat(it["next"]["not_before"]).timestamp()
+    assert until - last(lab, "adopted") >= 2 * 3600 - 1
+    assert lab.primary.tlsa().ttl == SHORT
+    assert lab.served() == lab.old.spki
 
 
 @pytest.mark.lab(ttl=SHORT)
 def test_an_administrator_raises_the_ttl(lab: Lab) -> None:
-    """A TTL raised in the wait, and once more before the next change, is the one that is waited for."""
+    """A TTL that somebody raises in the middle of a wait is kept, and is the one that the next wait counts."""
     lab.configure(**SETTINGS)
     lab.rollover("adopt", "mail", check=0)
-    new = lab.certificate()
     with steady_mail(lab):
-        fill_caches(lab)
-        lab.deploy(new, check=0)
-        advance_to(lab, "waiting")
+        new, _ = deployed(lab)
         lab.primary.update(f"update add {at.OWNER} {LONG} TLSA {lab.old.tlsa}")
         assert lab.primary.tlsa().ttl == LONG
-        lab.rollover("advance", "--wait", check=0)
-        assert lab.served() == new.spki
-        assert (lab.primary.tlsa().records, lab.primary.tlsa().ttl) == ((new.tlsa,), LONG)
-        assert roll(lab) >= 2 * LONG - 1
+        ends(lab, new, LONG)
+        newer, wait = deployed(lab)
+        assert wait >= 2 * LONG - 1
+        ends(lab, newer, LONG)
     nothing_deferred(lab)

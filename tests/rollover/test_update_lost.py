@@ -17,6 +17,7 @@ from tests.rollover.driving import (
     nothing_deferred,
     problem,
     steady_mail,
+    to_the_end,
 )
 
 TTL = 2
@@ -64,7 +65,7 @@ def test_lost(lab: Lab, what: Lost, publishing: Loss, withdrawing: Loss) -> None
         assert lab.served() == new.spki
 
         lose(lab, what, withdrawing)
-        lab.rollover("advance", "--wait", check=0)
+        to_the_end(lab)
         assert fired(lab, what) == 2
     alone_in_dns(lab, new)
     assert not codes(left_by_advance(), "warning") | codes(left_by_advance(), "critical")

@@ -22,6 +22,7 @@ from tests.rollover.driving import (
     nothing_deferred,
     problem,
     steady_mail,
+    to_the_end,
 )
 
 TTL = 2
@@ -154,7 +155,7 @@ def test_refused(host: Lab, fault: Fault) -> None:
 
         fill_caches(host)
         fault.heal(host, found["hint"])
-        host.rollover("advance", "--wait", check=0)
+        to_the_end(host)
         assert host.served() == new.spki
         alone_in_dns(host, new)
         assert fault.code not in codes(left_by_advance())
@@ -184,7 +185,7 @@ def test_noerror_and_not_applied(lab: Lab) -> None:
         assert "nsupdate" in lab.rollover("history", "mail", check=0).stdout
         lab.primary.reconfigure()
         fill_caches(lab)
-        lab.rollover("advance", "--wait", check=0)
+        to_the_end(lab)
     assert lab.served() == new.spki
     alone_in_dns(lab, new)
     nothing_deferred(lab)
