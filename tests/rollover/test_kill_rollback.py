@@ -28,7 +28,8 @@ def test_a_rollback_killed_at_any_call_ends_as_one_that_lived(lab: Lab, capfd: p
 
         tally = Tally.of(found, leave_out=PREPARED, commits=4)
         wanted, other = new, lab.old
-        while missing := tally.missing():
+        made = -1
+        while tally.goes_on(made):
             made = len(tally.fired)
             tally.after = START
             order = ("rollback", "mail", "--to", wanted.fingerprint)
@@ -38,7 +39,6 @@ def test_a_rollback_killed_at_any_call_ends_as_one_that_lived(lab: Lab, capfd: p
             lab.rollover(*order, check=0)  # killed before it was recorded, it has to be given again
             assert advance_to(lab, "retaining")["summary"].startswith(f"serving {wanted.fingerprint[:16]}")
             assert lab.served() == wanted.spki
-            assert len(tally.fired) > made, f"never came to {missing}"
             wanted, other = other, wanted
         lab.configure(retain="1s", drain="1s", check_every="1m")
         advance_to(lab, "steady")

@@ -97,6 +97,17 @@ class Tally:
             f"{len(self.targets)} kills chosen, before and after; {len(self.fired)} made"
         )
 
+    def goes_on(self, made: int) -> bool:
+        """Tell whether another round is to follow one before which *made* kills had been made (-1: the first).
+
+        Until every effect was tried; with all points, until a round comes to no new one.
+        """
+        if os.environ.get(KILL_ALL):
+            return bool(self.wanted) and len(self.fired) > made
+        missing = self.missing()
+        assert not missing or len(self.fired) > made, f"never came to {missing}"
+        return bool(missing)
+
     def missing(self) -> set[tuple[str, str]]:
         """Return the (effect, side) pairs of which no point has fired."""
         all_pairs = {(effect_of(p), side) for p, side in self.targets}
