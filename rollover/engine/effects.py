@@ -77,8 +77,9 @@ async def _update(host: Host, world: World, step: Update) -> None:
         await host.hands.names.update(step.changes)
     except RolloverError as refusal:
         error = refusal
+    refused = error is not None and not getattr(error, "outcome_unknown", False)
     try:
-        back = await host.hands.names.read_back(step.changes)
+        back = await host.hands.names.read_back(step.changes, once=refused)
     except RolloverError as silence:
         raise _update_failed(world, step, error or silence, number, host, None) from silence
     if all(_as_wanted(c, b) for c, b in zip(step.changes, back, strict=True)):
@@ -98,12 +99,11 @@ async def _update(host: Host, world: World, step: Update) -> None:
                 )
         return
     # NOERROR and nothing done is no answer: where a signer is stuck, it shows later.
-    known = error is not None and not getattr(error, "outcome_unknown", False)
     if error is None:
         odd = [(c, b) for c, b in zip(step.changes, back, strict=True) if not _as_wanted(c, b)]
         at = "; ".join(f"{c.target}: {b.problem or f'TTL {b.ttl}, not {c.ttl}'}" for c, b in odd)
         error = NotApplied(f"the primary of {step.zone} answered NOERROR and did not do it at {at}")
-    raise _update_failed(world, step, error, number, host, before if known else None)
+    raise _update_failed(world, step, error, number, host, before if refused else None)
 
 
 def _as_wanted(change: OwnerChange, back: ReadBack) -> bool:

@@ -32,8 +32,11 @@ class Names(Protocol):
         """Send one UPDATE for changes of one zone. Raises a RolloverError when it was refused or got no answer."""
         ...
 
-    async def read_back(self, changes: Sequence[OwnerChange]) -> list[ReadBack]:
-        """Return what the primary serves now at each change, once it is what was wanted or time is up."""
+    async def read_back(self, changes: Sequence[OwnerChange], *, once: bool = False) -> list[ReadBack]:
+        """Return what the primary serves now at each change, once it is what was wanted or time is up.
+
+        *once*: look at it one time only, where nothing is to come any more.
+        """
         ...
 
     async def try_grant(self, owner: str, zone: str) -> None:

@@ -56,8 +56,9 @@ class DnsHands:
     async def update(self, changes: Sequence[OwnerChange]) -> None:
         await update([_change(c) for c in changes], self.settings, self._clock)
 
-    async def read_back(self, changes: Sequence[OwnerChange]) -> list[ReadBack]:
-        return await read_back([_change(c) for c in changes], self.settings, self._clock)
+    async def read_back(self, changes: Sequence[OwnerChange], *, once: bool = False) -> list[ReadBack]:
+        its = [_change(c) for c in changes]
+        return await read_back(its, self.settings, self._clock, **({"within": 0.0} if once else {}))
 
     async def try_grant(self, owner: str, zone: str) -> None:
         await try_grant(owner, zone, self.settings, self._clock)
