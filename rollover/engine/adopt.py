@@ -20,7 +20,7 @@ from rollover.core.goals import mark
 from rollover.core.ledger import Entry
 from rollover.core.model import Book, State
 from rollover.core.sighting import LiveFile, Outcome, OwnerSighting, Sighting
-from rollover.core.steps import OwnerChange, Phase, Update
+from rollover.core.steps import OwnerChange, Phase, Reload, Update
 from rollover.core.tlsa import EMPTY, Chain, RRset, Tlsa, valid
 from rollover.core.view import View, breaks
 from rollover.engine.effects import Failed, perform
@@ -278,7 +278,10 @@ async def _point(host: Host, name: str, seen: Sighting, say: Say) -> list[tuple[
             opened = goals.open_install(before, credential.fingerprint, now, seen.endpoints, begun=False)
             host.store.save_book(name, opened, before)
         target.point()
-        await target.reload()
+        try:  # recorded: what is in place and loaded has nothing more to wait for
+            await perform(host, looker.world(), seen, Reload((target.label,), why="its parameters are new"))
+        except Failed as failure:
+            raise failure.cause or failure from failure
         say(f"{target.postfix.config_directory}: smtpd_tls_chain_files = {target.chain_file}")
         host.store.event(
             name, "wired", f"{target.postfix.config_directory} reads {target.chain_file}", host.clock.now().wall
