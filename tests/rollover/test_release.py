@@ -23,6 +23,8 @@ from tests.rollover.driving import (
     served_leaf,
     service,
     steady_mail,
+    tick,
+    to_the_end,
     two_lines,
     untouched,
 )
@@ -44,7 +46,7 @@ def test_release_gives_postfix_back_and_leaves_valid_records(lab: Lab) -> None:
     assert tls_parameters(lab) != before
     new = lab.certificate()
     lab.deploy(new, check=0)
-    lab.rollover("advance", "--wait", check=0)
+    to_the_end(lab)
     ours = tls_parameters(lab)
 
     with steady_mail(lab) as mail:
@@ -53,7 +55,7 @@ def test_release_gives_postfix_back_and_leaves_valid_records(lab: Lab) -> None:
         assert refused.returncode == 69
         assert f"certificate {lab.old.fingerprint[:16]}, which {at.OWNER} does not match" in message
         assert (tls_parameters(lab), lab.served()) == (ours, new.spki)
-        lab.rollover("advance", "mail", check=0)
+        tick(lab)
         assert (left_by_advance()["phase"], left_by_advance()["level"]) == ("steady", "ok"), "it is cared for as before"
 
         commands = re.findall(r"`rollover ([^`]+)`", hint)
@@ -97,7 +99,7 @@ def test_a_released_service_can_be_adopted_again(lab: Lab) -> None:
         fill_caches(lab)
         lab.rollover("adopt", "mail", check=0)
         assert served_leaf(lab) == by_hand.fingerprint
-        lab.rollover("advance", "--wait", check=0)  # for all the tool knows the record was changed just now
+        to_the_end(lab)  # for all the tool knows the record was changed just now
 
     nothing_deferred(lab, mail())
     only_serves(lab, by_hand)
@@ -111,7 +113,7 @@ def test_release_withdraws_and_waits_before_postfix_goes_back(lab: Lab) -> None:
     lab.rollover("adopt", "mail", check=0)
     new = lab.certificate()
     lab.deploy(new, check=0)
-    lab.rollover("advance", "--wait", check=0)
+    to_the_end(lab)
 
     with steady_mail(lab) as mail:
         fill_caches(lab)
@@ -186,7 +188,7 @@ def test_a_paused_service_stands_still_but_for_what_protects_it(lab: Lab) -> Non
     new = lab.certificate()
 
     lab.deploy(new, check=0)
-    lab.rollover("advance", "mail", check=0)
+    tick(lab)
     it = left_by_advance()
     assert (it["phase"], codes(it), goal(it)) == ("paused", {"paused"}, new.fingerprint)
     assert lab.rollover("status").returncode == 1
@@ -200,9 +202,9 @@ def test_a_paused_service_stands_still_but_for_what_protects_it(lab: Lab) -> Non
     lab.rollover("resume", "mail", check=0)
     assert new.tlsa in lab.primary.tlsa().records
     lab.rollover("pause", "mail", "--for", "8s", check=0)
-    lab.rollover("advance", "mail", check=0)
+    tick(lab)
     it = left_by_advance()
     assert (it["phase"], it["next"]["action"]) == ("paused", "resume")
-    lab.rollover("advance", "--wait", check=0)
+    to_the_end(lab)
     assert lab.served() == new.spki
     assert lab.primary.tlsa().records == tuple(sorted((new.tlsa, foreign)))

@@ -22,6 +22,8 @@ from tests.rollover.driving import (
     only_serves,
     served_leaf,
     steady_mail,
+    tick,
+    to_the_end,
     two_lines,
     untouched,
 )
@@ -43,10 +45,10 @@ def stays(lab: Lab, kept: Certificate, rejected: Certificate) -> None:
     """Assert that *kept* stays wanted and served, though hook and lineage hand over *rejected* again and again."""
     lab.configure(check_every="1m", source=str(rejected.directory), retain="1h")
     for _ in range(2):
-        lab.rollover("advance", "mail", check=0)
+        tick(lab)
         assert (goal(left_by_advance()), served_leaf(lab)) == (kept.fingerprint, kept.fingerprint)
     assert "is known; nothing to do" in lab.deploy(rejected, check=0).stdout
-    lab.rollover("advance", "mail", check=0)
+    tick(lab)
     assert (goal(left_by_advance()), served_leaf(lab)) == (kept.fingerprint, kept.fingerprint)
 
 
@@ -58,7 +60,7 @@ def test_a_certificate_that_was_never_installed_is_called_off(lab: Lab) -> None:
     with steady_mail(lab) as mail:
         fill_caches(lab)
         lab.deploy(new, check=0)
-        lab.rollover("advance", "mail", check=0)
+        tick(lab)
         assert left_by_advance()["phase"] == "waiting"
         with untouched(lab):
             said = lab.rollover("rollback", "mail", "--dry-run", check=0).stdout
@@ -67,7 +69,7 @@ def test_a_certificate_that_was_never_installed_is_called_off(lab: Lab) -> None:
         fill_caches(lab)
         assert "no mail is deferred" in lab.rollover("rollback", "mail", check=0).stdout
         assert goal(left_by_advance()) == lab.old.fingerprint
-        lab.rollover("advance", "--wait", check=0)
+        to_the_end(lab)
         alone_in_dns(lab, lab.old)
         stays(lab, lab.old, new)
 
@@ -88,7 +90,7 @@ def test_during_verification_the_old_certificate_comes_back_at_once(lab: Lab) ->
         advance_until(lab, lambda it: it["phase"] == "verifying" and lab.served() == new.spki)
         assert "at once" in lab.rollover("rollback", "mail", check=0).stdout
         assert served_leaf(lab) == lab.old.fingerprint
-        lab.rollover("advance", "--wait", check=0)
+        to_the_end(lab)
 
     nothing_deferred(lab, mail())
     only_serves(lab, lab.old)
@@ -142,7 +144,7 @@ def test_a_rollback_in_the_middle_of_a_withdrawal_waits_for_every_server(lab: La
         assert "secondary-stale" in codes(left_by_advance())
         assert lab.served() == new.spki, "nothing is installed while a server is behind"
         lab.secondary.resume_transfers()
-        lab.rollover("advance", "--wait", check=0)
+        to_the_end(lab)
 
     nothing_deferred(lab, mail())
     only_serves(lab, lab.old)
@@ -153,7 +155,7 @@ def test_a_removed_certificate_comes_back_after_the_wait_or_without_it(lab: Lab)
     """It is published, waited for, installed: none is deferred. `--now` says how long mail will be, and it is so."""
     new = adopted(lab, retain="1s", drain="1s")
     lab.deploy(new, check=0)
-    lab.rollover("advance", "--wait", check=0)
+    to_the_end(lab)
     alone_in_dns(lab, new)
 
     with steady_mail(lab) as mail:
@@ -162,14 +164,14 @@ def test_a_removed_certificate_comes_back_after_the_wait_or_without_it(lab: Lab)
         assert "after its record was published, seen on every server, and waited for" in said
         assert lab.served() == new.spki
         assert "nothing changes" in lab.rollover("rollback", "mail", check=0).stdout, "one is under way"
-        lab.rollover("advance", "--wait", check=0)
+        to_the_end(lab)
     nothing_deferred(lab, mail())
     only_serves(lab, lab.old)
 
     ttl = 10  # so that what was announced can be told from what a slow machine adds
     lab.primary.update(f"update add {at.OWNER} {ttl} TLSA {lab.old.tlsa}")
     wait_for(lambda: lab.secondary.tlsa().ttl == ttl, "the secondary follows")
-    lab.rollover("advance", "mail", check=0)
+    tick(lab)
 
     with steady_mail(lab) as mail:
         fill_caches(lab)
@@ -182,7 +184,7 @@ def test_a_removed_certificate_comes_back_after_the_wait_or_without_it(lab: Lab)
         wait_for(lambda: mail().deferred, "caches defer mail, as was announced", ttl)
         time.sleep(ttl)  # all servers had the record before the command returned
         end = lab.mail.mark()
-        lab.rollover("advance", "--wait", check=0)
+        to_the_end(lab)
     print(f"\n--now: {mail()}")
     assert lab.mail.since(end).sent
     assert (lab.mail.since(end).deferred, lab.mail.since(end).other) == (0, 0)
