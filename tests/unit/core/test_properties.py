@@ -49,11 +49,11 @@ from tests.unit.core.worlds import (
     world,
 )
 
-EXAMPLES = int(os.environ.get("EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("EXAMPLES", "80"))
 FEW = settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-WALKS = int(os.environ.get("WALKS", "60"))
+WALKS = int(os.environ.get("WALKS", "40"))
 OTHER = "_25._tcp.mx2.example.org."
 
 # ------------------------------------------------------------------------- any world, any sighting

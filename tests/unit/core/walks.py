@@ -146,8 +146,8 @@ def settle_down(s: Simulation) -> Simulation:
             s.broken.clear()
             s.excuse()
         s.resume()  # what is empty may be refilled only when every endpoint presents something
-        for _ in range(30):
-            s.wait(120)
+        for seconds in (60, 61, 62, 500, 500, 1000, 1000, 1000, 1000):
+            s.wait(seconds)
             s.check()
             s.tick()
     return s
