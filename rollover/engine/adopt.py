@@ -86,7 +86,12 @@ async def adopt(
         outcome = await run_locked(host, name, Patience(linger=PROOF))
         after = looker.book()
         if pointed and after.install is not None and after.goal == after.active:
-            await _undo(host, name, pointed, first=served is not None, why=outcome.report.summary)
+            # Presented is what counts here: an RRset that somebody else spoiled was so before, too.
+            seen = await looker.look(proving=True)
+            view = View(looker.world(seen=seen), seen)
+            if view.world.goal is None or not view.proven(view.world.goal):
+                await _undo(host, name, pointed, first=served is not None, why=outcome.report.summary)
+            host.store.save_book(name, replace(after, install=None, rounds=0), after)
         return outcome
 
 
