@@ -230,6 +230,7 @@ def ask_openssl(port: int, rrset: RRset) -> Conclusion:
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> list[Answer]:
     """OpenSSL's answers for every chain and RRset."""
+    tmp_path_factory.getbasetemp()  # made here, once: the threads below would race for it
 
     def collect(numbered: tuple[int, str]) -> list[Answer]:
         number, name = numbered
