@@ -100,19 +100,28 @@ async def _tick(host: Host, names: list[str], *, asked: bool) -> tuple[int, list
 
 
 async def _wait(host: Host, names: list[str], *, to_the_end: bool) -> int:
-    """Tick until the services are done: at least installed and proven, or *to_the_end* steady."""
+    """Tick until every service is done, or waits for a person.
+
+    Done is installed and proven; *to_the_end*: steady. What is critical and ends by itself is waited for.
+    """
+    from rollover.core.report import needs_person
     from rollover.core.steps import Phase
     from rollover.engine.status import reports
 
     done = {Phase.STEADY, Phase.UNADOPTED} | (set() if to_the_end else {Phase.RETAINING})
+
+    def ended(it: Report) -> bool:
+        endless = it.phase is Phase.PAUSED and it.not_before is None
+        return needs_person(it) or endless or (it.phase in done and not host.store.inbox(it.name))
+
     progress = Progress()
     try:
         while True:
             code, _ = await _tick(host, names, asked=False)
             told = reports(host, names)
             progress.show(told)
-            if code == 1 or all(it.phase in done and not host.store.inbox(it.name) for it in told):
-                return code
+            if all(map(ended, told)):
+                return 1 if any(map(needs_person, told)) else code
             await host.clock.sleep(WAIT_STEP)
     finally:
         progress.end()

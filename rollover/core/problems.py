@@ -42,6 +42,12 @@ KINDS: dict[str, Kind] = {
             "run `rollover advance {service}`; the repair is tried at every tick. See: rollover history {service}",
         ),
         Kind(
+            "caches-stale",
+            Level.CRITICAL,
+            "No server shows it any more, but resolvers may still hold an RRset that the served certificate does not match.",
+            "it is over by itself within the seconds named. What happened: `rollover history {service}`",
+        ),
+        Kind(
             "unknown-certificate",
             Level.CRITICAL,
             "An endpoint or the live file has a certificate that was never handed to this tool; its key is not published.",

@@ -21,6 +21,9 @@ from rollover.core.view import View
 
 SCHEMA = 1
 SHORT = 16
+PASSING = frozenset({"caches-stale"})  # critical, and over by itself at a known time
+ROLLED_OVER = frozenset({"certificate-expired", "certificate-late"})  # what the rollover under way ends
+AT_REST = frozenset({Phase.UNADOPTED, Phase.STEADY, Phase.RETAINING, Phase.PAUSED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,13 @@ def report(
         credentials=_credentials(view),
         problems=dated,
     )
+
+
+def needs_person(it: Report) -> bool:
+    """Tell whether something is wrong that nothing which is due by itself will end."""
+    heals = PASSING if it.phase in AT_REST else PASSING | ROLLED_OVER
+    found = {d.problem.code for d in it.problems if d.problem.level is Level.CRITICAL}
+    return it.phase is Phase.BLOCKED or bool(found - heals)
 
 
 def unseen(world: World, now: datetime) -> Report:

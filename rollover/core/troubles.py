@@ -76,13 +76,14 @@ def _held(view: View, owner: OwnerSighting, shown: list[tuple[str, Chain]]) -> I
         if e.rrset not in on_servers and not (e.intended or e.rrset is None)
     ]
     for where, chain in shown:
-        left = [
-            e.ttl if e.gone is None else e.ttl - elapsed(e.gone, view.now) for e in entries if not e.valid_for(chain)
-        ]
+        held = [e for e in entries if not e.valid_for(chain)]
+        left = [e.ttl if e.gone is None else e.ttl - elapsed(e.gone, view.now) for e in held]
         if left and max(left) > 0:
+            # Over by itself only if every server was seen to have left it.
+            code = "caches-stale" if all(e.gone is not None for e in held) else "mail-deferred"
             yield _p(
                 view.world,
-                "mail-deferred",
+                code,
                 f"DANE mail may be deferred for {round(max(left))} s yet: resolvers may hold an RRset of {owner.owner} "
                 f"that {chain.fingerprint[:16]} at {where} does not match",
             )

@@ -16,7 +16,7 @@ from rollover.core.machine import decide
 from rollover.core.memory import remember, remember_owners
 from rollover.core.model import Book, World
 from rollover.core.problems import Level, Problem, problem
-from rollover.core.report import Report, report
+from rollover.core.report import Report, needs_person, report
 from rollover.core.sighting import Sighting
 from rollover.core.steps import Install, Phase, Rest, Step, Update
 from rollover.core.timing import elapsed_boot
@@ -65,7 +65,7 @@ class Outcome:
         # A server that is a moment behind is nothing to try again, unless it is what is waited for.
         waited_for = self.report.phase is Phase.PROPAGATING
         codes = {d.problem.code for d in self.report.problems if waited_for or d.problem.level is not Level.OK}
-        if self.report.phase is Phase.BLOCKED or self.report.level is Level.CRITICAL:
+        if needs_person(self.report):
             return 1
         return 75 if self.problems or codes & (LATE | {"primary-unreachable", "resolver-failed"}) else 0
 

@@ -100,7 +100,7 @@ def test_the_served_record_is_deleted(lab: Lab) -> None:
     assert lab.served() == lab.old.spki
     texts = [event["text"] for event in history(lab) if event["kind"] == "published"]
     assert any(lab.old.tlsa in text for text in texts)
-    advance_to(lab, "steady")  # critical at first: caches may hold the RRset without it yet
+    to_the_end(lab)
     assert lab.served() == new.spki
     alone_in_dns(lab, new)
 

@@ -12,7 +12,7 @@ import pytest
 from rollover.core.ledger import Patience
 from rollover.core.model import Book, Pause, Reload, Standing, State, World
 from rollover.core.problems import Level, Problem, problem
-from rollover.core.report import SCHEMA, Report, aged, line, report, unseen, worst
+from rollover.core.report import SCHEMA, Report, aged, line, needs_person, report, unseen, worst
 from rollover.core.sighting import ResolverAnswer, Sighting, Signature
 from rollover.core.steps import Phase, Rest, Step
 from rollover.core.timing import stamp
@@ -115,7 +115,7 @@ HURT: dict[str, tuple[World, Sighting, str, Level]] = {
     "a resolver may hold what does not match": (
         world(ledger=[past("B", -30)]),
         look(),
-        "mail-deferred",
+        "caches-stale",
         Level.CRITICAL,
     ),
     "and nobody can say whether a server still shows it": (
@@ -594,3 +594,25 @@ def test_patience_changes_nothing_of_what_caches_may_hold() -> None:
     slow = replace(SERVICE, patience=Patience(ttls=5))
 
     assert told(world(ledger=[past("B", -TTL)], service=slow), look()).level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("code", "phase", "asks"),
+    [
+        ("caches-stale", Phase.STEADY, False),
+        ("caches-stale", Phase.WAITING, False),
+        ("certificate-expired", Phase.WAITING, False),
+        ("certificate-expired", Phase.PROPAGATING, False),
+        ("certificate-expired", Phase.STEADY, True),
+        ("certificate-expired", Phase.PAUSED, True),
+        ("caches-stale", Phase.BLOCKED, True),
+        ("mail-deferred", Phase.WAITING, True),
+        ("unknown-certificate", Phase.STEADY, True),
+        ("certificate-expiring", Phase.STEADY, False),
+    ],
+)
+def test_what_ends_by_itself_asks_for_nobody(code: str, phase: Phase, *, asks: bool) -> None:
+    """A wait goes on through what time or the rollover under way ends; through nothing else that is critical."""
+    it = told(world(), look(), problem(code, "…", service="mail"))
+
+    assert needs_person(replace(it, phase=phase)) is asks
