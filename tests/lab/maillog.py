@@ -12,6 +12,7 @@ from pathlib import Path
 
 _STAMP = re.compile(r"^(?P<when>\w{3} [ \d]\d \d\d:\d\d:\d\d) \S+ postfix\S*/(?P<daemon>\S+)\[\d+\]: ")
 _TLS = re.compile(r"(?P<trust>\w+) TLS connection established to ")
+_ARRIVAL = re.compile(r"\w+: client=")
 _OUTCOME = re.compile(r"(?P<id>\w+): to=<[^>]*>, .*status=(?P<status>\w+) \((?P<reason>.*)\)$")
 
 
@@ -103,6 +104,7 @@ class MailLog(Counts):
         self._logs = logs
         self._offsets = dict.fromkeys(logs, 0)
         self._events: list[Event] = []
+        self._arrivals: Counter[int] = Counter()
         # A live view may read while a test does.
         self._lock = threading.Lock()
 
@@ -110,10 +112,23 @@ class MailLog(Counts):
     def events(self) -> Sequence[Event]:
         """Every event so far, in the order in which it was read; a sender's own in its order."""
         with self._lock:
-            for sender, path in self._logs.items():
-                if path.exists():
-                    self._events += self._read(sender, path)
+            self._read_on()
             return tuple(self._events)
+
+    def arrivals(self) -> Counter[int]:
+        """Return the messages that the senders took in, by the whole second (Unix time) in which they did.
+
+        That is the load, told by the senders' smtpd (`client=`): what the MX does later, a reload or
+        a slow handshake, moves outcomes from one second to the next, but no arrival.
+        """
+        with self._lock:
+            self._read_on()
+            return self._arrivals.copy()
+
+    def _read_on(self) -> None:
+        for sender, path in self._logs.items():
+            if path.exists():
+                self._events += self._read(sender, path)
 
     def _read(self, sender: str, path: Path) -> Iterable[Event]:
         with path.open("rb") as file:
@@ -122,11 +137,16 @@ class MailLog(Counts):
         whole = grown[: grown.rfind(b"\n") + 1]
         self._offsets[sender] += len(whole)
         for line in whole.decode(errors="replace").splitlines():
-            if (event := _parse(sender, line)) is not None:
+            if (stamp := _STAMP.match(line)) is None:
+                continue
+            rest = line[stamp.end() :]
+            if stamp["daemon"] == "smtpd" and _ARRIVAL.match(rest):
+                self._arrivals[_second(stamp["when"])] += 1
+            elif (event := _parse(sender, stamp["when"], rest)) is not None:
                 yield event
 
     def mark(self) -> Mark:
-        """Return the present instant, for `since`, `between` and `minimum_per_second`."""
+        """Return the present instant, for `since`, `between` and the minima of a second."""
         return Mark(len(self.events), int(time.clock_gettime(time.CLOCK_REALTIME)))
 
     def since(self, mark: Mark) -> Counts:
@@ -136,6 +156,18 @@ class MailLog(Counts):
     def between(self, since: Mark, until: Mark) -> Counts:
         """Return the counts of what was logged after *since* and before *until*."""
         return Counts(self.events[since.position : until.position])
+
+    def minimum_arrivals(self, since: Mark, until: Mark) -> int:
+        """Return the least number of arrivals in any whole second between two marks.
+
+        A second without any counts as 0. The seconds of the marks themselves are left out: they are
+        not whole. Raises ValueError if no whole second lies between.
+        """
+        counts = self.arrivals()
+        seconds = range(since.second + 1, until.second)
+        if not seconds:
+            raise ValueError("no whole second between the two marks")
+        return min(counts[second] for second in seconds)
 
     def minimum_per_second(self, since: Mark, until: Mark, *, over: int = 1) -> float:
         """Return the least number of outcomes a second, in any *over* adjacent whole seconds between two marks.
@@ -155,17 +187,14 @@ class MailLog(Counts):
         return {event.queue_id for event in self.events if event.queue_id}
 
 
-def _parse(sender: str, line: str) -> Event | None:
-    if (stamp := _STAMP.match(line)) is None:
-        return None
-    rest = line[stamp.end() :]
+def _parse(sender: str, when: str, rest: str) -> Event | None:
     if (tls := _TLS.match(rest)) is not None:
         kind, queue_id, text = tls["trust"], "", rest
     elif (outcome := _OUTCOME.match(rest)) is not None:
         kind, queue_id, text = outcome["status"], outcome["id"], outcome["reason"]
     else:
         return None
-    return Event(_second(stamp["when"]), sender, kind, queue_id, text)
+    return Event(_second(when), sender, kind, queue_id, text)
 
 
 def _second(when: str) -> int:

@@ -22,7 +22,7 @@ from tests.lab.addresses import DANE_TARGET, DOMAIN, MX_SECOND, OWNER, PRIMARY
 from tests.lab.command import environment, toml
 from tests.lab.endpoint import presented, served
 from tests.lab.keys import TsigKey
-from tests.lab.maillog import MailLog
+from tests.lab.maillog import MailLog, Mark
 
 LAB_OPTIONS = {"ttl": 5}
 
@@ -207,7 +207,7 @@ class TestResolvers:
 
 class TestMail:
     def test_load_is_verified_in_every_second(self, shared_lab: Lab) -> None:
-        """Under load each second has five outcomes or more, all Verified, none deferred."""
+        """Under load five messages or more arrive in each second; all are Verified, none is deferred."""
         lab = shared_lab
         lab.load.start()
         time.sleep(2)
@@ -215,7 +215,8 @@ class TestMail:
         time.sleep(6)
         until = lab.mail.mark()
         lab.load.stop()
-        assert lab.mail.minimum_per_second(since, until) >= 5
+        assert lab.mail.minimum_arrivals(since, until) >= 5
+        assert lab.mail.arrivals().total() == len(lab.load.injected)
         assert lab.mail.verified == lab.mail.sent == len(lab.load.injected) >= 60
         assert (lab.mail.other, lab.mail.deferred, lab.mail.bounced) == (0, 0, 0)
 
@@ -255,6 +256,24 @@ class TestMail:
         assert (mail.sent, later.sent, later.deferred, later.bounced, later.other) == (1, 0, 1, 1, 1)
         assert list(mail.per_second().values()) == [2, 1]
         assert mail.outcomes() == {"A", "B", "C"}
+
+    def test_arrivals_are_counted_by_the_second(self, tmp_path: Path) -> None:
+        """A message counts in the second in which a sender took it in; its outcome does not; an empty second is 0."""
+        log = tmp_path / "log"
+        line = "Nov 22 16:48:{:02} s postfix/{}[1]: {}\n"
+        lines = [(10, "smtpd", "A: client=x[::1]"), (11, "smtpd", "B: client=x[::1]"), (11, "smtpd", "C: client=x")]
+        lines += [(13, "smtpd", "D: client=x"), (12, "smtpd", "connect from x[::1]"), (14, "smtp", "E: client=x")]
+        lines += [(12, "smtp", "A: to=<a@b>, relay=x, status=sent (ok)")]
+        log.write_text("".join(line.format(*one) for one in lines))
+        mail = MailLog({"s": log})
+        assert mail.messages == 1
+        counts = mail.arrivals()
+        first = min(counts)
+        assert counts == {first: 1, first + 1: 2, first + 3: 1} == mail.arrivals()
+        assert mail.minimum_arrivals(Mark(0, first), Mark(0, first + 2)) == 2
+        assert mail.minimum_arrivals(Mark(0, first), Mark(0, first + 4)) == 0
+        with pytest.raises(ValueError, match="no whole second"):
+            mail.minimum_arrivals(Mark(0, first), Mark(0, first + 1))
 
 
 class TestMx:
