@@ -18,8 +18,10 @@ MAX_REPLY_LINES = 100
 MAX_RECEIVED = 512 * 1024  # octets on one connection; OpenSSL itself refuses a chain of over 100 KiB
 CLOSING = 1.0  # seconds for the last octets to leave
 
-# RFC 7672 §8.2 lets a server choose anything from TLS 1.0 on; what OpenSSL still speaks at level 0
-# is seen here, so that an old server is reported with its certificate and not as broken.
+# A sender with DANE speaks TLS 1.0 at least (RFC 7671 §3), and Postfix delivers over it to this day
+# (smtp_tls_mandatory_protocols = >=TLSv1, security level 0). Whatever it would deliver to is seen
+# here, so that an old server is reported with its certificate and not as one without TLS.
+OLDEST = SSL.TLS1_VERSION
 CIPHERS = {
     "": b"ALL:!aNULL:!eNULL:@SECLEVEL=0",
     "rsa": b"aRSA:!eNULL:@SECLEVEL=0",
@@ -44,11 +46,11 @@ def words(octets: bytes, limit: int = 200) -> str:
 def tls_context(algorithm: str) -> SSL.Context:
     """Return a context that accepts any certificate, never resumes, and asks for *algorithm* only.
 
-    With "rsa" or "ecdsa" the handshake is TLS 1.2, whose cipher suites name the kind of key.
+    With "rsa" or "ecdsa" the handshake is TLS 1.2 at most: up to there cipher suites name the kind of key.
     """
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_verify(SSL.VERIFY_NONE)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_min_proto_version(OLDEST)
     if algorithm:
         context.set_max_proto_version(SSL.TLS1_2_VERSION)
     context.set_cipher_list(CIPHERS[algorithm])

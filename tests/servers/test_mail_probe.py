@@ -179,10 +179,11 @@ async def test_dovecot_presents_on_both_ports(shared_lab: Lab, tmp_path: Path) -
     assert all("by logging out" in line for line in ends), ends
 
 
-async def test_openssl_server_of_tls_1_3_presents(shared_lab: Lab) -> None:
-    """A server that speaks TLS 1.3 alone, on a port of no mail protocol, is seen as well."""
+@pytest.mark.parametrize("version", ["-tls1", "-tls1_1", "-tls1_3"])
+async def test_openssl_server_of_one_version_presents(shared_lab: Lab, version: str) -> None:
+    """A server that speaks TLS 1.0, 1.1 or 1.3 alone, on a port of no mail protocol, is seen as well."""
     certificate = shared_lab.certificate(names=("www.example.test",), key="p384")
-    command = ["openssl", "s_server", "-accept", f"{at.SPARE[2]}:4433", "-quiet", "-tls1_3"]
+    command = ["openssl", "s_server", "-accept", f"{at.SPARE[2]}:4433", "-quiet", version, "-cipher", "ALL:@SECLEVEL=0"]
     files = ["-cert", str(certificate.cert), "-key", str(certificate.privkey), "-cert_chain", str(certificate.chain)]
     server = subprocess.Popen([*command, *files], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     try:
