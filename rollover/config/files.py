@@ -43,7 +43,8 @@ def load(path: Path | None = None) -> Config:
     raise_first(mistakes)
     assert top is not None  # or raise_first() had raised
     raise_first(list(checks.across(main, top, services)))
-    return Config(main, top.state, top.dns, top.alert, {s.config.name: s.config for s in services})
+    by_name, files = {s.config.name: s.config for s in services}, {s.config.name: s.file for s in services}
+    return Config(main, top.state, top.dns, top.alert, by_name, files)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ Spans are seconds (float). Names are lower case without final dot. Paths are abs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,14 +28,10 @@ class Table(BaseModel):
 
 
 class IgnoredServer(Table):
-    """A name server that is left out of "everywhere" up to and with a day, UTC."""
+    """A name server that is left out of "everywhere" up to and with a day, UTC; then it counts like any other."""
 
     server: Annotated[str, PlainValidator(net.server)]
     until: Annotated[date, PlainValidator(v.until)]
-
-    def holds(self, now: datetime) -> bool:
-        """Tell whether the server is still ignored at *now*; afterwards status reports the entry."""
-        return now.date() <= self.until
 
 
 class ZoneConfig(Table):
@@ -192,13 +189,22 @@ class MainTable(Table):
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All of it. *path* is the main file; *services* by name, in the order of the files."""
+    """All of it. *path* is the main file; *services* by name, in the order of the files.
+
+    *files*: the file that each service is in, for messages about it.
+    """
 
     path: Path
     state: Path
     dns: DnsConfig
     alert: AlertConfig
     services: dict[str, ServiceConfig]
+    files: dict[str, Path] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[ServiceConfig]:
         return iter(self.services.values())
+
+    def place(self, service: str, key: str) -> str:
+        """Return where *key* of a service stands: ``FILE: services.mail.trust``, as every mistake is told."""
+        name = service if re.fullmatch(r"[A-Za-z0-9_-]+", service) else f'"{service}"'
+        return f"{self.files.get(service, self.path)}: services.{name}.{key}"

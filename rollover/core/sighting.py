@@ -136,7 +136,7 @@ class LiveFile:
     """The file that the mail server reads, as it is on disk now.
 
     *identity* names this very file content (inode, mtime in ns, SHA-256), *chain* is what a restart
-    would present: None when the file is absent or unusable (*problem* says why). *wiring* is empty
+    would present: None when the file is absent or unusable (*problem* says which and why). *wiring* is empty
     when the mail server's configuration names this file, else says what it names instead.
     """
 

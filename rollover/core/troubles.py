@@ -159,7 +159,7 @@ def _dns(view: View) -> Iterator[Problem]:
 def _live(view: View) -> Iterator[Problem]:
     for live in view.seen.live:
         if live.problem or live.chain is None:
-            yield _p(view.world, "live-file", f"{live.path}: {live.problem or 'nothing there'}")
+            yield _p(view.world, "live-file", live.problem or f"{live.path}: nothing there")
         if live.wiring:
             yield _p(view.world, "wiring", live.wiring)
 

@@ -103,7 +103,7 @@ def _stage_served(host: Host, looker: Looker) -> Served:
     live = target.live()
     if live.chain is None:
         raise ConfigError(
-            f"{live.path}: {live.problem or 'nothing there'}",
+            live.problem or f"{live.path}: nothing there",
             hint="put the key and the chain that the daemon serves today there, then adopt",
         )
     content = Path(live.path).read_bytes()

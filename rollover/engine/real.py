@@ -99,7 +99,7 @@ def dns_settings(config: Config) -> DnsSettings:
 def targets_of(it: ServiceConfig, config: Config) -> tuple[Target, ...]:
     """Return what writes and reloads for a service."""
     targets: list[Target] = []
-    for install in it.installs:
+    for i, install in enumerate(it.installs):
         if isinstance(install, PostfixInstall):
             beside = [
                 str(other.chain_file)
@@ -122,6 +122,7 @@ def targets_of(it: ServiceConfig, config: Config) -> tuple[Target, ...]:
                     group=install.group or "",
                     mode=install.mode,
                     reload=install.reload,
+                    place=config.place(it.name, f"install[{i}]"),
                 )
             )
     return tuple(targets)

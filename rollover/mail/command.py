@@ -24,6 +24,7 @@ PUBLIC = 0o644  # a file of certificates alone
 class CommandTarget:
     """A daemon with *chain_file* (key, then chain), or *cert_file* (the chain) and *key_file*, or all three.
 
+    *place*: where its configuration stands, ``FILE: services.mail.install[0]``, for messages.
     *owner* and *group* are names or numbers, *mode* that of the files with the key. *reload* is a
     command as a list, run without a shell; empty for a daemon that looks by itself. *timeout* in seconds.
     Raises MailConfigError when the files do not make a certificate and a key.
@@ -40,6 +41,7 @@ class CommandTarget:
         mode: int = 0o600,
         reload: Sequence[str] = (),
         timeout: float = 60.0,
+        place: str = "",
     ) -> None:
         self.cert_file = str(cert_file or "")
         self.key_file = str(key_file or "")
@@ -54,6 +56,7 @@ class CommandTarget:
         self._mode = mode
         self._reload = tuple(reload)
         self._timeout = timeout
+        self._place = place
 
     @property
     def label(self) -> str:
@@ -79,8 +82,7 @@ class CommandTarget:
         return LiveFile(self.label, identity, chain)
 
     def install(self, key_pem: bytes, chain_pem: bytes) -> str:
-        owner = _number(self._owner, "owner", lambda name: pwd.getpwnam(name).pw_uid)
-        group = _number(self._group, "group", lambda name: grp.getgrnam(name).gr_gid)
+        owner, group = self._account()
         contents = {
             self.key_file: (key_pem.rstrip(b"\n") + b"\n", self._mode),
             self.cert_file: (chain_pem.rstrip(b"\n") + b"\n", PUBLIC),
@@ -103,8 +105,7 @@ class CommandTarget:
 
     def check(self) -> tuple[Finding, ...]:
         try:
-            _number(self._owner, "owner", lambda name: pwd.getpwnam(name).pw_uid)
-            _number(self._group, "group", lambda name: grp.getgrnam(name).gr_gid)
+            self._account()
             if self._reload:
                 find_program(self._reload[0])
         except RolloverError as error:
@@ -116,6 +117,20 @@ class CommandTarget:
                 ),
             )
         return ()
+
+    def _account(self) -> tuple[int | None, int | None]:
+        """Return the numbers of owner and group; None for none configured. Raises MailConfigError."""
+        key, name, database = "owner", self._owner, "passwd"
+        try:
+            owner = _number(name, lambda name: pwd.getpwnam(name).pw_uid)
+            key, name, database = "group", self._group, "group"
+            return owner, _number(name, lambda name: grp.getgrnam(name).gr_gid)
+        except KeyError:
+            at = f"{self._place}.{key}" if self._place else key
+            raise MailConfigError(
+                f'{at} = "{name}": there is no such {key.replace("owner", "user")} on this host',
+                hint=f'write a name that `getent {database}` lists, such as {key} = "dovecot", or its number',
+            ) from None
 
     def _paths(self) -> list[str]:
         """The files in the order in which they are replaced: the key comes before its certificate."""
@@ -129,13 +144,8 @@ class CommandTarget:
         return chains[0] if len(set(chains)) == 1 else None
 
 
-def _number(name: str, key: str, lookup: Callable[[str], int]) -> int | None:
-    """Return the number of user or group *name*; None for none configured."""
+def _number(name: str, lookup: Callable[[str], int]) -> int | None:
+    """Return the number of user or group *name*; None for none configured. Raises KeyError."""
     if not name:
         return None
-    try:
-        return int(name) if name.isdecimal() else lookup(name)
-    except KeyError:
-        raise MailConfigError(
-            f"{key} = {name!r}: there is no such {key} on this host", hint=f"correct `{key}`"
-        ) from None
+    return int(name) if name.isdecimal() else lookup(name)

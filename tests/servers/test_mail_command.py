@@ -145,11 +145,15 @@ def test_impossible_settings_are_refused(safe: Path) -> None:
         with pytest.raises(MailConfigError) as caught:
             CommandTarget(**wrong)
         assert "chain_file" in caught.value.hint
-    target = CommandTarget(chain_file=safe / "m.pem", owner="nosuchuser")
-    with pytest.raises(MailConfigError, match="nosuchuser"):
-        target.install(b"", b"")
+    for key, account, hint in (("owner", "user", "getent passwd"), ("group", "group", "getent group")):
+        settings = {"chain_file": safe / "m.pem", "place": "/r.toml: services.mail.install[1]", key: "nosuch"}
+        target = CommandTarget(**settings)
+        with pytest.raises(MailConfigError) as caught:
+            target.install(b"", b"")
+        told = f'/r.toml: services.mail.install[1].{key} = "nosuch": there is no such {account} on this host'
+        assert (caught.value.message, target.check()[0].message) == (told, told)
+        assert hint in caught.value.hint and f'{key} = "dovecot"' in caught.value.hint
     assert list(safe.iterdir()) == []
-    assert "nosuchuser" in target.check()[0].message
     (finding,) = CommandTarget(chain_file=safe / "m.pem", reload=["no-such-program"]).check()
     assert finding.failed and "no-such-program" in finding.message
     (finding,) = CommandTarget(chain_file=safe / "m.pem", mode=0o644).check()

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -171,14 +171,6 @@ def test_a_zone_has_its_own_primary_and_key_or_the_common_ones(write: Write) -> 
     assert (half.primary, half.tsig_key) == (dns.primary, Path("/etc/rollover/net.key"))
     other = dns.for_zone("example.org.")
     assert (other.primary, other.tsig_key) == (dns.primary, dns.tsig_key)
-
-
-def test_an_ignored_server_counts_again_after_the_day(write: Write) -> None:
-    """An ignore entry holds through its whole last day, UTC, and is still listed afterwards."""
-    entry = load(write(FULL)).dns.ignore[0]
-
-    assert entry.holds(datetime(2026, 12, 24, 23, 59, tzinfo=UTC))
-    assert not entry.holds(datetime(2026, 12, 25, 0, 0, tzinfo=UTC))
 
 
 def test_nothing_can_be_changed_after_reading(write: Write) -> None:
