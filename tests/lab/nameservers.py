@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from . import zones
 from .bind import Bind, Zone
 from .keys import TsigKey
 from .process import run, wait_for
+from .query import ask
 from .zones import ZoneOptions
 
 _MADE_BY_SIGNER = {
@@ -85,10 +87,18 @@ class Primary(SigningServer):
     def update(self, text: str, zone: str = at.DOMAIN) -> None:
         """Let nsupdate(1) do *text* as the administrator, whose key may write anything.
 
-        Names must be absolute. Raises LabError with nsupdate's words when the server refuses.
+        Names must be absolute. Returns when the primary serves the change: what it answers comes of
+        the signed zone, which follows an update by a moment, so a record of the same update is waited
+        for. Raises LabError with nsupdate's words when the server refuses.
         """
-        script = f"server {self.address}\nzone {zone}\n{text}\nsend\n"
+        name, done = f"latest-edit.{zone}", secrets.token_hex(8)
+        mark = f'update delete {name} TXT\nupdate add {name} 1 TXT "{done}"'
+        script = f"server {self.address}\nzone {zone}\n{text}\n{mark}\nsend\n"
         run(["nsupdate", "-v", "-k", self._admin.path], stdin=script)
+        wait_for(
+            lambda: ask(self.address, name, "TXT").rrset.records == (f'"{done}"',),
+            f"the primary serves the edit of {zone}",
+        )
 
     def _policy(self, tool: str | None) -> str:
         rules = zones.tool_grants(self._zone_options) if tool is None else tool
