@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import smtplib
 import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -78,10 +82,33 @@ async def test_new_certificate_is_seen_after_a_reload(lab: Lab) -> None:
     assert [c.fingerprint for c in after.chains] == [new.fingerprint]
 
 
+@contextmanager
+def held(lab: Lab) -> Iterator[int]:
+    """Keep one smtpd busy in a conversation; yields its process id."""
+    with smtplib.SMTP(at.MX, 25, timeout=10) as client:
+        port = client.sock.getsockname()[1]
+        owners = subprocess.run(["ss", "-Htnp", f"dport = {port}"], capture_output=True, text=True, check=True).stdout
+        (pid,) = re.findall(r"pid=(\d+),", owners)
+        yield int(pid)
+
+
+def idle(pid: int) -> bool:
+    """Tell whether a process sleeps and talks to nobody: an smtpd that does waits for the next connection."""
+    talking = subprocess.run(["ss", "-Htnp", "state", "established"], capture_output=True, text=True, check=True).stdout
+    return f"pid={pid}," not in talking and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
 async def test_stale_process_among_new_ones_is_found(lab: Lab) -> None:
     """Without a reload one old process goes on beside new ones: both chains are in the sighting."""
-    await probe(endpoint())  # leaves one idle process with the old chain
-    put(lab, new := lab.certificate())
+    with held(lab) as old:
+        put(lab, new := lab.certificate())
+        listed = subprocess.run(["ps", "-o", "pid=", "-C", "smtpd"], capture_output=True, text=True, check=True)
+        before = set(map(int, listed.stdout.split()))
+        with ExitStack() as busy:  # those that wait already are old as well
+            latest = old
+            while latest in before:
+                latest = busy.enter_context(held(lab))
+    wait_for(lambda: idle(old) and idle(latest), "an old process and a new one wait for connections")
 
     seen = await probe(endpoint(), connections=8)
 
