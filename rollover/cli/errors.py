@@ -8,27 +8,15 @@ A traceback is shown with --verbose only, above the two lines.
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
 from contextlib import suppress
-from pathlib import Path
 
 import typer
 
 from rollover import __version__
-from rollover.core.errors import (
-    EX_CANTCREAT,
-    EX_IOERR,
-    EX_NOPERM,
-    EX_SOFTWARE,
-    EX_TEMPFAIL,
-    EX_USAGE,
-    RolloverError,
-)
-
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+from rollover.core.errors import EX_IOERR, EX_SOFTWARE, EX_TEMPFAIL, EX_USAGE, words
 
 
 def report(error: BaseException, *, verbose: bool) -> int:
@@ -53,38 +41,11 @@ def report(error: BaseException, *, verbose: bool) -> int:
 def _words(error: BaseException) -> tuple[str, str, int]:
     """Return message, hint and exit code; an empty hint for what is no error."""
     match error:
-        case RolloverError():
-            return error.message, error.hint, error.exit_code
         case typer.TyperException():
             return _usage(error)
         case KeyboardInterrupt() | typer.Abort():
             return "interrupted; nothing is lost, the next run goes on from here", "", EX_TEMPFAIL
-        case PermissionError():
-            return _os_error(error), "run this as root", EX_NOPERM
-        case OSError() if error.errno == errno.EROFS:
-            return _os_error(error), "that file system is mounted read-only: remount it; nothing is lost", EX_CANTCREAT
-        case OSError() if error.errno in NO_ROOM:
-            return (
-                _os_error(error),
-                "make room on that file system; nothing is lost, the next run goes on",
-                EX_CANTCREAT,
-            )
-        case OSError():
-            return _os_error(error), "see what is wrong there; nothing is lost, the next run goes on", EX_IOERR
-    place = ""
-    if frames := traceback.extract_tb(error.__traceback__):
-        place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}"
-    # The text of an unforeseen error may quote anything, a key even: only --verbose shows it.
-    return (
-        f"a bug in rollover {__version__}: {type(error).__name__}{place}",
-        "the mail server goes on with what it serves; run it again as `rollover --verbose …` and report what that prints",
-        EX_SOFTWARE,
-    )
-
-
-def _os_error(error: OSError) -> str:
-    reason = error.strerror or type(error).__name__
-    return f"{error.filename}: {reason}" if error.filename else reason
+    return words(error, f"rollover {__version__}")
 
 
 def _usage(error: typer.TyperException) -> tuple[str, str, int]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rollover.cli.common import Progress, host_of, names_of, run_async
+from rollover.cli.common import Progress, host_of, names_of, run_async, tell
 
 if TYPE_CHECKING:
     from rollover.core.report import Report
     from rollover.engine.host import Host
+    from rollover.engine.tick import Ticked
 
 WAIT_STEP = 1.0  # seconds between two runs of --wait
 
@@ -54,29 +55,15 @@ def deploy(
 
 def _first_steps(host: Host, name: str) -> None:
     """Publish, or install what is ready. Whatever fails is left to the next tick: the certificate is safe."""
-    import sys
-
-    from rollover.core.errors import Busy, RolloverError
+    from rollover.core.errors import Busy
     from rollover.engine.run import HOOK, run
 
     try:
         outcome = run_async(run(host, name, HOOK))
     except Busy:
         print(f"{name}: another run is at work and will take it")
-    except RolloverError as error:
-        print(
-            f"rollover: warning: {name}: {error.message}; the certificate is kept, the next tick tries again",
-            file=sys.stderr,
-        )
-        print(f"rollover: hint: {error.hint}", file=sys.stderr)
     else:
-        for it in outcome.problems:
-            print(
-                f"rollover: warning: {name}: {it.message}; the certificate is kept, the next tick tries again",
-                file=sys.stderr,
-            )
-            print(f"rollover: hint: {it.hint}", file=sys.stderr)
-        print(f"{name}: {outcome.report.phase}: {outcome.report.summary}")
+        tell(host, name, outcome, hook=True)
 
 
 def advance(
@@ -88,25 +75,42 @@ def advance(
     host = host_of(ctx)
     names = names_of(host, services)
     if wait:
-        return run_async(_wait(host, names, to_the_end=True))
-    return run_async(_tick(host, names, asked=bool(services)))[0]
+        return run_async(_wait(host, names, to_the_end=True, named=bool(services)))
+    return run_async(_once(host, names, named=bool(services)))
 
 
-async def _tick(host: Host, names: list[str], *, asked: bool) -> tuple[int, list[Report]]:
-    """Run what is due of *names*; all of them when a person *asked* for them by name."""
+async def _once(host: Host, names: list[str], *, named: bool) -> int:
     from rollover.engine.tick import tick
 
-    return await tick(host, names, asked=asked)
+    ticked = await tick(host, names, asked=named)
+    _say(host, ticked, named=named)
+    ticked.raise_error()
+    return ticked.exit_code
 
 
-async def _wait(host: Host, names: list[str], *, to_the_end: bool) -> int:
+def _say(host: Host, ticked: Ticked, *, named: bool) -> None:
+    """Print the line of each service whose run left something wrong; nothing when all is well, for cron."""
+    from rollover.core.line import line
+    from rollover.core.problems import Level
+
+    now = host.clock.now().wall
+    for outcome in ticked.outcomes.values():
+        if outcome.report.level is not Level.OK or outcome.exit_code:
+            print(line(outcome.report, now))
+    for name in ticked.busy:
+        print(f"{name}: another run is at work; nothing was done here")
+    for name in ticked.unadopted if named else ():
+        print(f"{name}: not adopted, nothing is done for it: `rollover adopt {name}`")
+
+
+async def _wait(host: Host, names: list[str], *, to_the_end: bool, named: bool = False) -> int:
     """Tick until every service is done, or waits for a person.
 
     Done is installed and proven; *to_the_end*: steady. What is critical and ends by itself is waited for.
     """
     from rollover.core.report import needs_person
     from rollover.core.steps import Phase
-    from rollover.engine.status import reports
+    from rollover.engine.tick import tick
 
     done = {Phase.STEADY, Phase.UNADOPTED} | (set() if to_the_end else {Phase.RETAINING})
 
@@ -117,14 +121,17 @@ async def _wait(host: Host, names: list[str], *, to_the_end: bool) -> int:
     progress = Progress()
     try:
         while True:
-            code, _ = await _tick(host, names, asked=False)
-            told = reports(host, names)
+            ticked = await tick(host, names, asked=False)
+            told = [it for it in ticked.told if it.name in names]
             progress.show(told)
             if all(map(ended, told)):
-                return 1 if any(map(needs_person, told)) else code
+                break
             await host.clock.sleep(WAIT_STEP)
     finally:
         progress.end()
+    _say(host, ticked, named=named)
+    ticked.raise_error()
+    return 1 if any(map(needs_person, told)) else ticked.exit_code
 
 
 def rollback(
@@ -145,5 +152,5 @@ def rollback(
     outcome = run_async(order(host, host.service(service).name, to=to, hurry=now, dry_run=dry_run, say=print))
     if outcome is None:
         return 0
-    print(f"{service}: {outcome.report.phase}: {outcome.report.summary}")
+    tell(host, service, outcome)
     return 0

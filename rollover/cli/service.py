@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rollover.cli.common import host_of, run_async
+from rollover.cli.common import host_of, run_async, tell
 
 
 def adopt(
@@ -28,7 +28,7 @@ def adopt(
     ttl = round(duration("--ttl-was", ttl_was)) if ttl_was else None
     outcome = run_async(order(host, name, remove=parse_records(remove or []), ttl_was=ttl, dry_run=dry_run, say=print))
     if outcome is not None:
-        print(f"{name}: {outcome.report.phase}: {outcome.report.summary}")
+        tell(host, name, outcome)
     return 0
 
 
@@ -68,5 +68,5 @@ def resume(ctx: typer.Context, service: Annotated[str, typer.Argument(metavar="S
 
     host = host_of(ctx)
     outcome = run_async(order(host, host.service(service).name))
-    print(f"{service}: {outcome.report.phase}: {outcome.report.summary}")
+    tell(host, service, outcome)
     return 0

@@ -22,22 +22,23 @@ def status(
     fresh: Annotated[bool, typer.Option("--fresh", help="Look now, instead of telling of the last look.")] = False,
 ) -> int:
     """Tell how each service is; exits 0, 1, 2 or 3 for monitoring."""
+    from rollover.core.line import line
     from rollover.core.problems import Level
-    from rollover.core.report import line, worst
+    from rollover.core.report import worst
     from rollover.engine.status import as_json as document
     from rollover.engine.status import reports
 
     host = host_of(ctx, write=False)
     names = names_of(host, services)
     told = run_async(_fresh(host, names)) if fresh else reports(host, names)
-    level = worst(r.level for r in told)
+    level, now = worst(r.level for r in told), host.clock.now().wall
     if as_json:
-        print(json.dumps(document(told, host.clock.now().wall), indent=1))
+        print(json.dumps(document(told, now), indent=1))
         return int(level)
     for it in told:
         if quiet and it.level is Level.OK:
             continue
-        print(line(it))
+        print(line(it, now))
         for d in it.problems:
             if not quiet or d.problem.level is not Level.OK:
                 print(f"  {d.problem.level} {d.problem.code}: {d.problem.message}")

@@ -8,6 +8,9 @@ may cure (tenacity retries only these); everything else waits for the next run o
 
 from __future__ import annotations
 
+import errno
+import traceback
+
 EX_USAGE = 64
 EX_DATAERR = 65
 EX_UNAVAILABLE = 69
@@ -105,3 +108,37 @@ class OurBug(RolloverError):
 
     exit_code = EX_SOFTWARE
     code = "bug"
+
+
+def words(error: BaseException, program: str) -> tuple[str, str, int]:
+    """Return message, hint and exit code of any error; *program*: our name and version, for a bug of ours."""
+    match error:
+        case RolloverError():
+            return error.message, error.hint, error.exit_code
+        case PermissionError():
+            return _os_error(error), "run this as root", EX_NOPERM
+        case OSError() if error.errno == errno.EROFS:
+            return _os_error(error), "that file system is mounted read-only: remount it; nothing is lost", EX_CANTCREAT
+        case OSError() if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return (
+                _os_error(error),
+                "make room on that file system; nothing is lost, the next run goes on",
+                EX_CANTCREAT,
+            )
+        case OSError():
+            return _os_error(error), "see what is wrong there; nothing is lost, the next run goes on", EX_IOERR
+    place = ""
+    if frames := traceback.extract_tb(error.__traceback__):
+        file = frames[-1].filename.rpartition("/")[2]
+        place = f" in {file}, line {frames[-1].lineno}"
+    # The text of an unforeseen error may quote anything, a key even: only --verbose shows it.
+    return (
+        f"a bug in {program}: {type(error).__name__}{place}",
+        "the mail server goes on with what it serves; run it again as `rollover --verbose …` and report what that prints",
+        EX_SOFTWARE,
+    )
+
+
+def _os_error(error: OSError) -> str:
+    reason = error.strerror or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename else reason

@@ -261,6 +261,12 @@ KINDS: dict[str, Kind] = {
             "The service was never adopted: nothing is done for it.",
             "run `rollover check {service}`, then `rollover adopt {service}`",
         ),
+        Kind(
+            "run-failed",
+            Level.CRITICAL,
+            "The last run was stopped by an error: nobody looked, and nothing was done. A warning if it passes by itself.",
+            "see the message; `rollover advance {service}` tries again",
+        ),
         Kind("paused", Level.WARNING, "A person paused the service.", "`rollover resume {service}`"),
         Kind(
             "releasing",

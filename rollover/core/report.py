@@ -1,4 +1,4 @@
-"""State and sighting into level, one line, problems with hints, JSON.
+"""State and sighting into level, problems with hints, JSON; line.py makes one line of it.
 
 The truth before all: ``ok`` is never said when mail is deferred or when nobody can know
 (protocol.md, What must hold, 5). Every number is of the last sighting; its age is told.
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from rollover.core.deferral import Deferral, deferral
 from rollover.core.model import State, World
 from rollover.core.problems import Level, Problem, problem
 from rollover.core.steps import Activate, Install, Phase, Reload, Rest, SetGoal, Step, Update
@@ -48,6 +49,7 @@ class Report:
     not_before: datetime | None = None
     credentials: tuple[Mapping[str, Any], ...] = ()
     problems: tuple[Dated, ...] = ()
+    deferred: Deferral = Deferral.UNKNOWN
 
     def as_json(self) -> dict[str, Any]:
         """Return the service object of ``status --json`` (interface.md)."""
@@ -57,6 +59,7 @@ class Report:
             "level": str(self.level),
             "phase": self.phase.value,
             "summary": self.summary,
+            "deferred": self.deferred.value,
             "seen": stamp(self.seen) if self.seen else None,
             "next": {"action": self.action, "not_before": stamp(self.not_before) if self.not_before else None}
             if self.action
@@ -92,6 +95,7 @@ class Report:
                 Dated(Problem(p["code"], p["message"], Level[p["level"].upper()], p["hint"]), parse_stamp(p["since"]))
                 for p in it["problems"]
             ),
+            deferred=Deferral(it.get("deferred", Deferral.UNKNOWN)),  # a report of an older version has none
         )
 
 
@@ -116,19 +120,41 @@ def report(
     if _phase(step) is Phase.BLOCKED and not any(p.level is Level.CRITICAL for p in found):
         found = (*found, view.problem("stuck", step.why))
     dated = tuple(_date(p, before, now, world.service.propagation_warn) for p in found)
-    action, not_before = _next(step, now, world.service.check_every)
+    level, phase = worst(d.problem.level for d in dated), _phase(step)
+    regular = None if hurried or not calm(phase, level) else now + timedelta(seconds=world.service.check_every)
+    action, not_before = _next(step, now, regular)
     return Report(
         name=world.service.name,
         hosts=world.service.hosts,
-        level=worst(d.problem.level for d in dated),
-        phase=_phase(step),
+        level=level,
+        phase=phase,
         summary=_summary(world, step),
         seen=now,
         action=action,
         not_before=not_before,
         credentials=_credentials(view),
         problems=dated,
+        deferred=deferral(view, seen, hurried=hurried),
     )
+
+
+def calm(phase: Phase, level: Level) -> bool:
+    """Tell whether a look every ``check_every`` will do; else every tick looks.
+
+    RETAINING is calm: nothing is installed or waited for but the end of the wait, which has its own hour,
+    and a minute's look for a day would only fill the mail log with handshakes. What harms is critical.
+    """
+    return phase in (Phase.STEADY, Phase.RETAINING) and level is not Level.CRITICAL
+
+
+def failed(it: Report, found: Problem, now: datetime) -> Report:
+    """Return the last report *it* after a run that *found* stopped: what it tells of nobody could see again."""
+    rest = tuple(d for d in it.problems if d.problem.code != found.code)
+    since = min([*(d.since for d in it.problems if d.problem.code == found.code), now])
+    problems = (Dated(found, since), *rest)
+    level = worst(d.problem.level for d in problems)
+    deferred = it.deferred if it.deferred is Deferral.YES else Deferral.UNKNOWN
+    return replace(it, level=level, problems=problems, action="look", not_before=None, deferred=deferred)
 
 
 def needs_person(it: Report) -> bool:
@@ -162,28 +188,8 @@ def aged(it: Report, world: World, now: datetime) -> Report:
     )
     stale = Dated(problem("stale-look", text, service=it.name), it.seen)
     problems = (stale, *(d for d in it.problems if d.problem.code != "stale-look"))
-    return replace(it, level=worst(d.problem.level for d in problems), problems=problems)
-
-
-def line(it: Report) -> str:
-    """Return the one line of ``status``: level, service, cause and since when, next act, one command."""
-    head = f"{str(it.level).upper()} {it.name}:"
-    bad = [d for d in it.problems if d.problem.level is not Level.OK]
-    following = ""
-    if it.action:
-        following = f"; next: {it.action}" + (
-            f" not before {stamp(it.not_before)}" if it.not_before else " at the next tick"
-        )
-    if not bad:
-        return f"{head} {it.summary}{following if it.phase is not Phase.STEADY else ''}"
-    bad.sort(
-        key=lambda d: [Level.OK, Level.WARNING, Level.UNKNOWN, Level.CRITICAL].index(d.problem.level), reverse=True
-    )
-    first = bad[0]
-    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-    return (
-        f"{head} {first.problem.message} since {stamp(first.since)}{more}{following}. See: rollover history {it.name}"
-    )
+    level = worst(d.problem.level for d in problems)
+    return replace(it, level=level, problems=problems, deferred=Deferral.UNKNOWN)
 
 
 def _distinct(found: Iterable[Problem]) -> tuple[Problem, ...]:
@@ -209,15 +215,20 @@ def _phase(step: Step) -> Phase:
     return Phase.INSTALLING
 
 
-def _next(step: Step, now: datetime, check_every: float) -> tuple[str, datetime | None]:
+def _next(step: Step, now: datetime, regular: datetime | None) -> tuple[str, datetime | None]:
+    """Return the next act and not before when; *regular*: the next look, None for the next tick."""
     if not isinstance(step, Rest):
         acts = {Install: "install", Reload: "reload", SetGoal: "change of the wanted certificate", Activate: "activate"}
         return ("withdraw" if step.phase is Phase.WITHDRAWING else "publish") if isinstance(step, Update) else acts[
             type(step)
         ], None
     if step.phase is Phase.STEADY:
-        return "look", now + timedelta(seconds=check_every)
-    return step.action, now + timedelta(seconds=step.seconds) if step.seconds is not None else None
+        return "look", regular
+    if step.seconds is not None:
+        return step.action, now + timedelta(seconds=step.seconds)
+    if step.phase is Phase.RETAINING:
+        return step.action, regular
+    return step.action or ("look" if step.phase is Phase.BLOCKED else ""), None
 
 
 def _summary(world: World, step: Step) -> str:

@@ -7,27 +7,31 @@ state; hours are left to the next tick.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from rollover import __version__
 from rollover.core import goals
+from rollover.core.errors import EX_TEMPFAIL, RolloverError, words
 from rollover.core.ledger import Ledger
 from rollover.core.machine import decide
 from rollover.core.memory import remember, remember_owners
 from rollover.core.model import Book, World
 from rollover.core.problems import Level, Problem, problem
-from rollover.core.report import Report, needs_person, report
+from rollover.core.report import Report, calm, failed, needs_person, report, unseen
 from rollover.core.sighting import Sighting
-from rollover.core.steps import Install, Phase, Rest, Step, Update
+from rollover.core.steps import Install, Phase, Rest, Update
 from rollover.core.timing import elapsed_boot
 from rollover.core.troubles import LATE
 from rollover.core.view import GREETED, View
-from rollover.engine.alert import alert
+from rollover.engine.alert import raise_alerts
 from rollover.engine.effects import Failed, perform
 from rollover.engine.host import Host
 from rollover.engine.look import Looker
-from rollover.engine.status import publish_status
+from rollover.engine.status import publish_status, reports_with
 from rollover.state.lock import locked
+from rollover.state.services import Summary
 
 PAUSE = 0.25  # seconds between two looks of one run
 BELIEVED = 30.0  # seconds that a sighting may be old when an effect follows
@@ -55,9 +59,9 @@ class Outcome:
     """What a run of one service came to."""
 
     report: Report
-    step: Step
     problems: list[Problem] = field(default_factory=list)
     failing: bool = False  # an open install fails, and cannot be judged yet
+    error: Exception | None = None  # what stopped the run; *report* and *problems* tell of it too
 
     @property
     def exit_code(self) -> int:
@@ -71,22 +75,35 @@ class Outcome:
 
 
 async def run(host: Host, name: str, patience: Patience = TICK) -> Outcome:
-    """Do all that is due now for service *name*. Raises Busy when another run holds the lock."""
+    """Do all that is due now for service *name*. Raises Busy when another run holds the lock.
+
+    Any other error is in the outcome: it is told as a problem of the service, and not the other services'.
+    """
     async with locked(host.lock_file, host.clock, patience=patience.lock):
-        return await run_locked(host, name, patience)
+        outcome = await run_locked(host, name, patience)
+    if patience is not HOOK:  # it does not stay for a pager: the next tick tells
+        await raise_alerts(host, [outcome.report])  # after the lock was given back
+    return outcome
 
 
 async def run_locked(host: Host, name: str, patience: Patience = TICK) -> Outcome:
-    """As run(), for a caller that holds the lock."""
+    """As run(), for a caller that holds the lock, and raises the alerts after giving it back."""
+    try:
+        return await _run(host, name, patience)
+    except Exception as error:
+        return _stopped(host, name, error)
+
+
+async def _run(host: Host, name: str, patience: Patience) -> Outcome:
     looker = Looker(host, name)
-    failed: dict[str, str] = {}
+    failures: dict[str, str] = {}
     met: list[Problem] = []
     started = host.clock.now()
     proving = False
     for _ in range(MOST_STEPS):
         take_inbox(looker)
         seen = await looker.look(proving=proving, timeout=patience.look)
-        world = _enter(looker, seen, failed, proving=proving)
+        world = _enter(looker, seen, failures, proving=proving)
         step = decide(world, seen)
         if isinstance(step, Rest):
             proving = step.phase in (Phase.VERIFYING, Phase.ROLLING_BACK)
@@ -105,7 +122,7 @@ async def run_locked(host: Host, name: str, patience: Patience = TICK) -> Outcom
         try:
             await perform(host, world, seen, step)
         except Failed as failure:
-            failed.update(dict.fromkeys(failure.key, failure.problem.code))
+            failures.update(dict.fromkeys(failure.key, failure.problem.code))
             met.append(failure.problem)
         if patience.linger == 0.0 and isinstance(step, Update):
             # A hook returns as soon as the record is out; the ticks do the rest.
@@ -201,15 +218,35 @@ def _finish(
             due = None if hurried else _due(told, step, looker.service.check_every)
             host.store.save_report(name, told.as_json(), due)
             _tell_changes(host, before, told, step.why)
-    publish_status(host)
-    alert(host, told)
+    publish_status(host, reports_with(host, {}))
     failing = world.book.install is not None and not world.book.return_spent and bool(View(world, seen).failing())
-    return Outcome(told, step, met, failing)
+    return Outcome(told, met, failing)
+
+
+def _stopped(host: Host, name: str, error: Exception) -> Outcome:
+    """Tell of what stopped a run, in every way that the fault has left: it may be the state itself."""
+    now, service = host.clock.now().wall, host.service(name)
+    message, hint, code = words(error, f"rollover {__version__}")
+    level = Level.WARNING if code == EX_TEMPFAIL else None  # what passes by itself wakes nobody
+    found = problem("run-failed", message, service=name, level=level, hint=hint)
+    it = Summary(adopted=True)
+    with suppress(RolloverError):
+        it = host.store.summaries().get(name, Summary())
+    book = Book(adopted=it.adopted)
+    before = Report.from_json(it.report) if it.report else unseen(World(service, book, {}, {}, {}), now)
+    told = failed(before, found, now)
+    if it.adopted:
+        with suppress(RolloverError), host.store.transaction():
+            host.store.save_report(name, told.as_json(), None)
+            host.store.event_once(name, "error", message, now, hint=hint)
+        with suppress(RolloverError):
+            publish_status(host, reports_with(host, {name: told}))
+    return Outcome(told, [found], error=error)
 
 
 def _due(told: Report, step: Rest, check_every: float) -> datetime | None:
-    """Return not before when the next look is needed; a rollover, or anything critical, is looked at every tick."""
-    if step.phase not in (Phase.STEADY, Phase.RETAINING) or told.level is Level.CRITICAL or told.seen is None:
+    """Return not before when the next look is needed; None for the next tick."""
+    if not calm(step.phase, told.level) or told.seen is None:
         return None
     regular = told.seen + timedelta(seconds=check_every)
     return min(regular, told.not_before) if told.not_before is not None else regular

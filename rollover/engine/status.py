@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -41,12 +41,17 @@ def as_json(told: Sequence[Report], now: datetime) -> dict[str, Any]:
     }
 
 
-def publish_status(host: Host) -> None:
+def reports_with(host: Host, newer: Mapping[str, Report]) -> list[Report]:
+    """Return reports() with those of *newer*, by service, which the state may have had no room for."""
+    return [newer.get(it.name, it) for it in reports(host)]
+
+
+def publish_status(host: Host, told: Sequence[Report]) -> None:
     """Leave the status in /run/rollover/status.json, 0644, for monitoring that is not root.
 
     A failure must not stop a run between intent and outcome: it is left to ``status`` itself.
     """
-    document = json.dumps(as_json(reports(host), host.clock.now().wall), indent=1) + "\n"
+    document = json.dumps(as_json(told, host.clock.now().wall), indent=1) + "\n"
     path = host.run_directory / "status.json"
     with suppress(OSError):
         host.run_directory.mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -1,50 +1,82 @@
-"""One tick: sources are looked at, and every service that is due has its run."""
+"""One tick: sources are looked at, every service that is due has its run, monitoring gets the result."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from rollover.core.errors import EX_TEMPFAIL, Busy, RolloverError
 from rollover.core.report import Report
 from rollover.core.timing import elapsed_boot
+from rollover.engine.alert import raise_alerts
 from rollover.engine.host import Host
 from rollover.engine.intake import scan_sources
 from rollover.engine.run import TICK, Outcome, run
+from rollover.engine.status import publish_status, reports_with
 from rollover.state.services import Summary
 
 PAUSE = 0.5
 MARGIN = 5.0
 
 
-async def tick(host: Host, names: Sequence[str], *, asked: bool) -> tuple[int, list[Report]]:
-    """Return the exit code of ``advance`` and the reports of the services that had a run.
+@dataclass(slots=True)
+class Ticked:
+    """What a tick came to: *outcomes* of the services that had a run; the others, by why they had none."""
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    busy: list[str] = field(default_factory=list)
+    unadopted: list[str] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+    told: list[Report] = field(default_factory=list)  # of every service, whether it had a run or not
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of ``advance``, unless there were errors: theirs then."""
+        codes = {o.exit_code for o in self.outcomes.values()} | ({EX_TEMPFAIL} if self.busy else {0})
+        return 1 if 1 in codes else max(codes)
+
+    def raise_error(self) -> None:
+        """Raise the error to exit with, if there was one: rather a bug of ours than what was foreseen."""
+        for error in sorted(self.errors, key=lambda e: isinstance(e, RolloverError | OSError)):
+            raise error
+
+
+async def tick(host: Host, names: Sequence[str], *, asked: bool) -> Ticked:
+    """Do what is due of services *names*; what stops one of them is in the result, and stops no other.
 
     *asked*: a person named the services, so they are looked at even if nothing is due.
-    Raises the first error that a service met, after all had their turn.
     """
-    scan_sources(host)
+    it = Ticked()
+    try:
+        scan_sources(host)
+    except RolloverError as error:  # the state cannot be written: each service's run finds out and tells
+        it.errors.append(error)
+        asked = True
     now = host.clock.now().wall
     known = host.store.summaries()
-    codes: list[int] = [0]
-    told: list[Report] = []
-    errors: list[RolloverError] = []
     for name in names:
-        it = known.get(name, Summary())
-        if not it.adopted or (it.due is not None and now < it.due and not asked):
-            continue
-        try:
-            outcome = await _run(host, name)
-        except Busy:
-            codes.append(EX_TEMPFAIL)
-        except RolloverError as error:  # one service's trouble is not the others'
-            errors.append(error)
-            host.store.event_once(name, "error", error.message, now, hint=error.hint)
-        else:
-            codes.append(outcome.exit_code)
-            told.append(outcome.report)
-    if errors:
-        raise errors[0]
-    return (1 if 1 in codes else max(codes)), told
+        service = known.get(name, Summary())
+        if not service.adopted:
+            it.unadopted.append(name)
+        elif service.due is None or now >= service.due or asked:
+            await _have_run(host, name, it)
+    newer = {name: o.report for name, o in it.outcomes.items() if o.error is not None}
+    it.told = reports_with(host, newer)
+    publish_status(host, it.told)  # also when nothing was due: after a reboot /run is empty
+    # Also of services that had no run: a page may have been lost. Who holds the lock tells of the others.
+    await raise_alerts(host, [r for r in it.told if r.name not in it.busy])
+    return it
+
+
+async def _have_run(host: Host, name: str, it: Ticked) -> None:
+    try:
+        outcome = await _run(host, name)
+    except Busy:
+        it.busy.append(name)
+        return
+    it.outcomes[name] = outcome
+    if outcome.error is not None:
+        it.errors.append(outcome.error)
 
 
 async def _run(host: Host, name: str) -> Outcome:

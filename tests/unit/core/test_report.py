@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from rollover.core.deferral import Deferral
 from rollover.core.ledger import Patience
+from rollover.core.line import line
 from rollover.core.model import Book, Pause, Reload, Standing, State, World
 from rollover.core.problems import Level, Problem, problem
-from rollover.core.report import SCHEMA, Report, aged, line, needs_person, report, unseen, worst
+from rollover.core.report import SCHEMA, Report, aged, failed, needs_person, report, unseen, worst
 from rollover.core.sighting import ResolverAnswer, Sighting, Signature
 from rollover.core.steps import Phase, Rest, Step
 from rollover.core.timing import stamp
@@ -68,7 +70,10 @@ def test_a_steady_service_is_ok() -> None:
     it = told(world(), look())
 
     assert (it.level, it.phase, it.problems) == (Level.OK, Phase.STEADY, ())
-    assert line(it) == f"OK mail: serving {fp('A')[:16]}, valid until 2027-01-21"
+    assert line(it, at(40).wall) == (
+        f"OK mail: no mail is deferred; serving {fp('A')[:16]}, valid until 2027-01-21; seen 40 s ago; "
+        "next: look not before 2026-11-22T14:15:00Z"
+    )
     assert (it.action, it.not_before) == ("look", NOW.wall + timedelta(seconds=900))
 
 
@@ -77,9 +82,9 @@ def test_a_rollover_that_goes_well_is_ok() -> None:
     it = told(world("B", ledger=[past("A", -50)]), look("A B"))
 
     assert (it.level, it.phase) == (Level.OK, Phase.WAITING)
-    assert line(it) == (
-        f"OK mail: serving {fp('A')[:16]}, valid until 2027-01-21; {fp('B')[:16]} is wanted: "
-        "until no resolver can hold the old RRset; next: install not before 2026-11-22T14:02:30Z"
+    assert line(it, NOW.wall) == (
+        f"OK mail: no mail is deferred; serving {fp('A')[:16]}, valid until 2027-01-21; {fp('B')[:16]} is wanted: "
+        "until no resolver can hold the old RRset; seen 0 s ago; next: install not before 2026-11-22T14:02:30Z"
     )
 
 
@@ -262,7 +267,7 @@ def test_ok_is_never_said_when_something_is_wrong(it: World, seen: Sighting, cod
 
     assert codes(found)[code] is level
     assert found.level is not Level.OK
-    assert line(found).startswith(f"{str(found.level).upper()} mail: ")
+    assert line(found, NOW.wall).startswith(f"{str(found.level).upper()} mail: ")
     for dated in found.problems:
         assert dated.problem.message
         assert dated.problem.hint
@@ -346,7 +351,7 @@ def test_nothing_stands_still_without_a_word() -> None:
     found = told(world(), look(), step=Rest(Phase.BLOCKED, "more than 60 steps in one run"))
 
     assert (found.level, codes(found)) == (Level.CRITICAL, {"stuck": Level.CRITICAL})
-    assert "more than 60 steps" in line(found)
+    assert "more than 60 steps" in line(found, NOW.wall)
 
 
 # ---------------------------------------------------------------------------------- since, late
@@ -385,7 +390,7 @@ def test_what_is_not_yet_a_warning_stays_out_of_the_line() -> None:
     """The line says what is done; the list of problems has it."""
     found = told(world(), look(owner("A", None)))
 
-    assert line(found).startswith("OK mail: serving")
+    assert line(found, NOW.wall).startswith("OK mail: no mail is deferred; serving")
     assert json.dumps(found.as_json()["problems"]).count("server-unreachable") == 1
 
 
@@ -435,15 +440,54 @@ def test_a_service_that_nobody_looked_at_is_unknown() -> None:
 # ----------------------------------------------------------------------------------- the line
 
 
-def test_the_line_has_level_service_cause_since_next_act_and_a_command() -> None:
+def test_the_line_has_level_service_deferral_cause_since_age_next_act_and_a_command() -> None:
     """One line, for mail from cron."""
     it, seen = world("B", ledger=[READY]), look(owner("A B", resolver=None))
     found = later(60, it, seen)
 
-    assert line(found) == (
-        f"WARNING mail: no answer for {OWNER}: SERVFAIL since 2026-11-22T14:00:00Z; "
-        "next: install not before 2026-11-22T14:01:00Z. See: rollover history mail"
+    assert line(found, at(130).wall) == (
+        f"WARNING mail: whether mail is deferred is unknown: no answer for {OWNER}: SERVFAIL since 2026-11-22T14:00:00Z; "
+        "seen 70 s ago; next: install not before 2026-11-22T14:01:00Z. "
+        "SERVFAIL there means that senders cannot deliver either: `dig +cd` tells whether it is DNSSEC"
     )
+
+
+def test_a_deferral_is_the_first_thing_that_is_told() -> None:
+    """Once, with server and since when; the hint's command is better than the history's."""
+    found = told(world(), look(owner("A", "B")))
+
+    assert line(found, at(180).wall).startswith("CRITICAL mail: DANE mail is being deferred: ns2")
+    assert line(found, at(180).wall).endswith(
+        "since 2026-11-22T14:00:00Z; seen 3 min ago; next: look at the next tick. Run `rollover advance mail`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("mail-deferred", "Run `rollover advance mail`"),
+        ("unknown-certificate", "If it is wanted: `rollover deploy FULLCHAIN KEY --service mail`"),
+        ("install-failed", "`rollover rollback mail --to FINGERPRINT` installs another certificate"),
+        ("endpoint-failing", "Look at the mail server's log (`postfix check`, `journalctl -u postfix`)"),
+        ("endpoint-old", "Find the process that was not reloaded: `postfix status`, `ss -tlnp`"),
+        ("caches-stale", "See: rollover history mail"),
+        ("update-refused", "If the zone is frozen: `rndc thaw ZONE`"),
+        (
+            "returned",
+            "Look at the mail server's log, mend the cause, then `rollover rollback mail --to FINGERPRINT` (the failed one) tries it again",
+        ),
+        ("goal-unusable", "`rollover rollback mail` or `rollover deploy` another one"),
+        ("live-file", "`rollover advance mail` writes it again"),
+        ("wildcard-shadow", "See: rollover history mail"),
+        ("stuck", "`rollover advance mail` tries again"),
+        ("stale-look", "`systemctl status rollover-advance.timer`, or look at the crontab"),
+    ],
+)
+def test_the_line_ends_with_the_command_of_the_hint(code: str, said: str) -> None:
+    """Its whole clause, for "if it is wanted" belongs to it; the history where no hint has a command."""
+    it = problem(code, "…", service="mail", level=Level.CRITICAL)
+
+    assert line(told(world(), look(), it), NOW.wall).endswith(f". {said}")
 
 
 def test_the_line_names_the_worst_and_counts_the_others() -> None:
@@ -451,14 +495,160 @@ def test_the_line_names_the_worst_and_counts_the_others() -> None:
     minor = problem("resolver-failed", "no answer", service="mail")
     major = problem("clock", "clocks differ", service="mail")
 
-    assert line(told(world(), look(), minor, major)).startswith("CRITICAL mail: clocks differ since ")
-    assert "(and 1 more)" in line(told(world(), look(), minor, major))
-    assert "more)" not in line(told(world(), look(), minor))
+    both = line(told(world(), look(), minor, major), NOW.wall)
+    assert both.startswith("CRITICAL mail: no mail is deferred: clocks differ since ")
+    assert "(and 1 more)" in both
+    assert "more)" not in line(told(world(), look(), minor), NOW.wall)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "seen 0 s ago"),
+        (119, "seen 119 s ago"),
+        (120, "seen 2 min ago"),
+        (7200, "seen 2 h ago"),
+        (86400, "seen 24 h ago"),
+        (200000, "seen 2 d ago"),
+        (-90, "seen 90 s in the future"),
+    ],
+)
+def test_the_age_of_the_look_is_told_in_the_unit_that_fits(seconds: float, said: str) -> None:
+    """Also when all is well: what was seen long ago is no news."""
+    assert f"; {said}; " in line(told(world(), look()), at(seconds).wall)
+
+
+def test_what_was_never_looked_at_says_so() -> None:
+    """Nobody knows whether its mail is deferred; of a service that was not adopted that is nobody's claim."""
+    never, new = unseen(world(), NOW.wall), unseen(replace(world(), book=Book()), NOW.wall)
+
+    assert line(never, NOW.wall).startswith("UNKNOWN mail: whether mail is deferred is unknown: nothing was observed")
+    assert line(new, NOW.wall) == (
+        "WARNING mail: not adopted: nothing is done for it since 2026-11-22T14:00:00Z; never looked at. "
+        "Run `rollover check mail`, then `rollover adopt mail`"
+    )
 
 
 def test_an_act_without_an_hour_is_due_at_the_next_tick() -> None:
     """Nobody knows when a server comes back."""
-    assert "next: wait at the next tick" in line(told(world("B"), look(owner("A B", "A"))))
+    assert "next: wait at the next tick" in line(told(world("B"), look(owner("A B", "A"))), NOW.wall)
+
+
+def test_what_is_critical_is_looked_at_by_the_next_tick() -> None:
+    """What status promises is what the loop does: `check_every` is for what is calm."""
+    calm = told(world(), look())
+    critical = told(world(), look(), problem("clock", "…", service="mail"))
+    stuck = told(world(), look(), step=Rest(Phase.BLOCKED, "…"))
+    kept = told(world(), look(), step=Rest(Phase.RETAINING, "not every endpoint …", action="withdraw"))
+
+    assert (calm.action, calm.not_before) == ("look", at(900).wall)
+    assert (critical.action, critical.not_before) == ("look", None)
+    assert (stuck.action, stuck.not_before) == ("look", None)
+    assert (kept.action, kept.not_before) == ("withdraw", at(900).wall)
+    it = entered(world(), look())
+    hurried = report(View(it, look()), decided(it, look()), hurried=True)
+    assert (hurried.action, hurried.not_before) == ("look", None)
+
+
+# ---------------------------------------------------------------------------------- is mail deferred
+
+DEFERRALS: dict[str, tuple[World, Sighting, Deferral]] = {
+    "all is well": (world(), look(), Deferral.NO),
+    "a server is away, and the others match": (world(), look(owner("A", None)), Deferral.NO),
+    "the zone is not signed: nobody checks": (
+        world(),
+        look(owner("A", resolver=ResolverAnswer(r("A"), authenticated=False))),
+        Deferral.NO,
+    ),
+    "no TLS where there is no DANE": (world(dane_on=frozenset()), look("", "454"), Deferral.NO),
+    "a server has no match": (world(), look(owner("A", "B")), Deferral.YES),
+    "no TLS where there is DANE": (world(), look("A", "454"), Deferral.YES),
+    "nobody greets": (world(), look("A", "silent"), Deferral.YES),
+    "one address of two does not greet": (
+        world(),
+        look("A", [*ends("A"), end("silent", "2001:db8::25")]),
+        Deferral.MAYBE,
+    ),
+    "no address is reached": (world(), look("A", "unreachable"), Deferral.MAYBE),
+    "one address is not reached": (
+        world(),
+        look("A", [*ends("A"), end("unreachable", "2001:db8::25")]),
+        Deferral.UNKNOWN,
+    ),
+    "no address is known": (world(), look("A", []), Deferral.UNKNOWN),
+    "caches may hold what does not match": (world(ledger=[past("B", -30)]), look(), Deferral.MAYBE),
+    "signatures are bad on one server": (
+        world(),
+        look(owner("A", server("A", signature=Signature.EXPIRED))),
+        Deferral.MAYBE,
+    ),
+    "signatures are bad, and no resolver takes them": (
+        world(),
+        look(owner("A", server("A", signature=Signature.EXPIRED), resolver=None)),
+        Deferral.YES,
+    ),
+    "the resolver gives no answer": (world(), look(owner("A", resolver=None)), Deferral.UNKNOWN),
+    "no server gives an answer": (world(), look(owner(None, None)), Deferral.UNKNOWN),
+    "an owner was not looked at": (
+        world(service=replace(SERVICE, ports=(25, 465))),
+        look("A", [*ends("A"), end("A", port=465)]),
+        Deferral.UNKNOWN,
+    ),
+    "it was never adopted": (replace(world(), book=Book()), look(), Deferral.UNKNOWN),
+}
+
+
+@pytest.mark.parametrize(("it", "seen", "expected"), DEFERRALS.values(), ids=DEFERRALS)
+def test_whether_mail_is_deferred_is_told_by_what_was_seen(it: World, seen: Sighting, expected: Deferral) -> None:
+    """Yes, perhaps, no, or unknown where it cannot be known; in the line and in the JSON."""
+    found = told(it, seen)
+
+    assert found.deferred is expected
+    assert found.as_json()["deferred"] == expected.value
+    said = line(found, NOW.wall)
+    assert expected.words in said or said.split(": ", 1)[1].startswith(("DANE mail ", "was never adopted"))
+
+
+def test_a_hook_in_a_hurry_does_not_say_that_nobody_greets() -> None:
+    """Silence of a second is no finding."""
+    it = entered(world(), look("A", "silent"))
+
+    found = report(View(it, look("A", "silent")), decided(it, look("A", "silent")), hurried=True)
+    assert found.deferred is Deferral.UNKNOWN
+
+
+def test_an_old_look_says_nothing_of_mail_now() -> None:
+    """Unknown, whatever was seen then."""
+    assert aged(told(world(), look()), world(), at(86400).wall).deferred is Deferral.UNKNOWN
+
+
+def test_a_report_of_an_older_version_reads_back() -> None:
+    """It has no word of deferral: unknown until the next look."""
+    document = told(world(), look()).as_json()
+    del document["deferred"]
+
+    assert Report.from_json(document).deferred is Deferral.UNKNOWN
+
+
+def test_a_run_that_was_stopped_is_told_beside_what_was_known() -> None:
+    """Never ok; the last sighting keeps its age, and since when is kept while it lasts."""
+    first = told(world(), look())
+    stopped = failed(
+        first, problem("run-failed", "key.key: others can read it", service="mail", hint="`chmod 600 k`"), at(60).wall
+    )
+    again = failed(stopped, problem("run-failed", "the same", service="mail", hint="`chmod 600 k`"), at(120).wall)
+
+    assert codes(stopped) == {"run-failed": Level.CRITICAL}
+    assert (stopped.level, stopped.seen, stopped.phase) == (Level.CRITICAL, first.seen, Phase.STEADY)
+    assert [d.since for d in again.problems] == [at(60).wall]
+    assert line(again, at(120).wall) == (
+        "CRITICAL mail: whether mail is deferred is unknown: the same since 2026-11-22T14:01:00Z; seen 2 min ago; "
+        "next: look at the next tick. `chmod 600 k`"
+    )
+    assert needs_person(again)
+    deferred = failed(told(world(), look(owner("A", "B"))), problem("run-failed", "…", service="mail"), at(60).wall)
+    assert deferred.deferred is Deferral.YES
+    assert Report.from_json(json.loads(json.dumps(again.as_json()))) == again
 
 
 def test_the_same_problem_is_told_once() -> None:
