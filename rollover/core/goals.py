@@ -163,7 +163,7 @@ def rollback(world: World, now: Instant, *, to: str = "", hurry: bool = False) -
     if not target:
         raise GoalRefused(
             "there is no previous certificate",
-            hint="name one with --to FINGERPRINT; `rollover status --json` lists them",
+            hint=f"name one with --to FINGERPRINT; `rollover history {world.service.name}` lists them",
         )
     credential = world.credentials.get(target)
     if credential is None:
@@ -196,7 +196,7 @@ def _find(world: World, prefix: str) -> str:
     what = "names more than one certificate" if found else "is no certificate in the vault"
     raise GoalRefused(
         f"--to {prefix!r} {what}",
-        hint="`rollover status --json` lists the fingerprints; eight digits or more are enough",
+        hint=f"`rollover history {world.service.name}` lists the fingerprints; eight digits or more are enough",
     )
 
 

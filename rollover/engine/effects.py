@@ -131,7 +131,7 @@ def _update_failed(
     with store.transaction():
         if before is not None:
             store.save_ledgers(before.values())
-            store.close_intent(number, f"failed: {error.message}", wall)
+        store.close_intent(number, f"{'failed' if before is not None else 'unknown'}: {error.message}", wall)
         store.event_once(name, "update-failed", error.message, wall, hint=error.hint, zone=step.zone)
     code = _code(error)
     found = Problem(code, error.message, KINDS[code].level, error.hint)
@@ -180,6 +180,7 @@ async def _install(host: Host, world: World, seen: Sighting, step: Install) -> N
     store, name, goal = host.store, world.service.name, world.goal
     assert goal is not None
     paths = [x.path for x in seen.live]
+    key, chain = host.vault.key(goal.spki), host.vault.chain(goal.fingerprint)  # before anything is begun
     now = host.clock.now()
     if world.book.install is None:
         store.note(f"before:{name}", str(sum(e.connections for e in seen.endpoints)))
@@ -200,7 +201,6 @@ async def _install(host: Host, world: World, seen: Sighting, step: Install) -> N
             if where in paths:  # gone from there in a moment: the history is where it can still be found
                 text = f"{where} held certificate {stranger.fingerprint[:16]} (key {stranger.spki_sha256[:16]}), which was never handed to this tool; it is kept in {where}.previous"
                 store.event(name, "replaced", text, now.wall, fingerprint=stranger.fingerprint)
-    key, chain = host.vault.key(goal.spki), host.vault.chain(goal.fingerprint)
     for target in host.hands.targets[name]:
         try:
             target.install(key, chain)

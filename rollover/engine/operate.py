@@ -12,7 +12,7 @@ from rollover.core import goals
 from rollover.core.errors import RolloverError, ServerError, UsageError
 from rollover.core.ledger import wait_left
 from rollover.core.memory import remember_owners
-from rollover.core.model import World
+from rollover.core.model import Book, World
 from rollover.core.sighting import Outcome, OwnerSighting, Sighting
 from rollover.core.steps import OwnerChange, Phase, Update
 from rollover.core.timing import Instant, stamp
@@ -27,6 +27,7 @@ from rollover.state.lock import locked
 
 Say = Callable[[str], None]
 LOCK = 60.0
+RECORDS_STAY = "Its records stay: renew with the same key, or change them by hand first."
 
 
 async def rollback(
@@ -88,10 +89,9 @@ def _ready_in(world: World, fingerprint: str, now: Instant) -> float | None:
 
 
 async def pause(host: Host, name: str, seconds: float | None) -> str:
-    """Stop all steps but those that protect what is served; returns a sentence."""
+    """Stop all steps but those that protect what is served; returns a sentence. Raises UsageError."""
     async with locked(host.lock_file, host.clock, patience=LOCK):
-        host.service(name)
-        book, now = host.store.book(name), host.clock.now()
+        book, now = _adopted(host, name, "pause"), host.clock.now()
         until = now.wall + timedelta(seconds=seconds) if seconds is not None else None
         text = f"paused until {stamp(until)}" if until else "paused until `rollover resume`"
         with host.store.transaction():
@@ -101,9 +101,20 @@ async def pause(host: Host, name: str, seconds: float | None) -> str:
         return text
 
 
+def _adopted(host: Host, name: str, what: str) -> Book:
+    """Return the book of a service that is adopted. Raises UsageError for any other: nothing is done for it."""
+    book = host.store.book(host.service(name).name)
+    if not book.adopted:
+        raise UsageError(
+            f"service {name} is not adopted: there is nothing to {what}", hint=f"`rollover adopt {name}` takes it over"
+        )
+    return book
+
+
 async def resume(host: Host, name: str) -> RunOutcome:
     """Go on, after looking anew. Owners that are empty now may be filled again, if every endpoint was reached."""
     async with locked(host.lock_file, host.clock, patience=LOCK):
+        _adopted(host, name, "resume")
         looker = Looker(host, name)
         seen = await looker.look()
         book = looker.book()
@@ -156,14 +167,16 @@ async def release(host: Host, name: str, *, withdraw: bool, say: Say) -> None:
             for owner in seen.owners:
                 host.store.unmanage(owner.target, host.store.managed([owner.target])[owner.target])
             host.store.forget_service(name)
-    say(
-        f"{name} is released. "
-        + (
-            "DANE is off for it."
-            if withdraw
-            else "Its records stay: renew with the same key, or change them by hand first."
-        )
-    )
+    say(f"{name} is released. " + (_left(seen) if withdraw else RECORDS_STAY))
+
+
+def _left(seen: Sighting) -> str:
+    """Return what is true of DANE after our records were withdrawn."""
+    left = {o.target: o.primary.rrset for o in seen.owners if o.primary is not None and o.primary.rrset}
+    if not left:
+        return "DANE is off for it."
+    told = "; ".join(f"{target} has {', '.join(map(str, sorted(rrset)))}" for target, rrset in sorted(left.items()))
+    return f"DANE stays on for it, by records of somebody else: {told}"
 
 
 async def _withdraw(host: Host, name: str, say: Say) -> None:

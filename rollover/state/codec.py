@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 from rollover.core.errors import StateError
 from rollover.core.ledger import Entry, Ledger
 from rollover.core.model import Book, OpenInstall, Pause, Reload, Shown, Standing, State
+from rollover.core.report import Report
 from rollover.core.sighting import Endpoint, Outcome
 from rollover.core.timing import Instant, parse_stamp
 from rollover.core.tlsa import RRset, Tlsa
@@ -36,6 +37,32 @@ def stored(read: Callable[P, T]) -> Callable[P, T]:
     return checked
 
 
+@stored
+def json_in(text: str) -> Any:
+    """Read a column that holds JSON."""
+    return json.loads(text)
+
+
+@stored
+def stamp_in(text: str) -> datetime:
+    """Read a column that holds an instant of the wall clock."""
+    return parse_stamp(text)
+
+
+@stored
+def records_in(rdata: Iterable[str]) -> RRset:
+    """Read records, each as hex of its RDATA."""
+    return frozenset(Tlsa.from_wire(bytes.fromhex(r)) for r in rdata)
+
+
+@stored
+def report_in(text: str) -> Json:
+    """Read what Report.as_json() gave."""
+    it: Json = json.loads(text)
+    Report.from_json(it)  # a half of it is worse than none
+    return it
+
+
 def instant_out(it: Instant | None) -> list[Any] | None:
     """Return [wall, seconds since boot, boot id], or None."""
     return None if it is None else [it.wall.isoformat(), it.boot, it.boot_id]
@@ -47,6 +74,7 @@ def instant_in(it: list[Any] | None) -> Instant | None:
     return None if it is None else Instant(parse_stamp(it[0]), float(it[1]), str(it[2]))
 
 
+@stored
 def surely(it: list[Any]) -> Instant:
     """Read what instant_out() wrote of an instant that is there."""
     found = instant_in(it)
@@ -61,7 +89,7 @@ def rrset_out(it: RRset | None) -> list[str] | None:
 
 def rrset_in(it: list[str] | None) -> RRset | None:
     """Read what rrset_out() wrote."""
-    return None if it is None else frozenset(Tlsa.from_wire(bytes.fromhex(r)) for r in it)
+    return None if it is None else records_in(it)
 
 
 def ledger_out(it: Ledger) -> str:

@@ -57,6 +57,10 @@ class Inbox(Database):
         rows = self._rows("SELECT digest, reason FROM rejected WHERE service = ?", service)
         return (rows[0][0], rows[0][1]) if rows else None
 
+    def rejections(self) -> dict[str, tuple[str, str]]:
+        """Return the same of every service that has one."""
+        return {s: (d, r) for s, d, r in self._rows("SELECT service, digest, reason FROM rejected")}
+
     def reject(self, service: str, digest: str, reason: str) -> None:
         """Note that what the source holds cannot be served; *digest* marks content and fault, an empty one clears the note."""
         with self.transaction():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rollover.core.timing import Instant, parse_stamp
+from rollover.core.timing import Instant
 from rollover.state import codec
 from rollover.state.database import Database
 
@@ -57,7 +57,7 @@ class Journal(Database):
     def open_intents(self, service: str) -> list[OpenIntent]:
         """Return the effects of *service* that were begun and never finished."""
         return [
-            OpenIntent(i, service, kind, json.loads(detail), codec.surely(json.loads(at)))
+            OpenIntent(i, service, kind, codec.json_in(detail), codec.surely(codec.json_in(at)))
             for i, kind, detail, at in self._rows(
                 "SELECT id, kind, detail, at FROM intent WHERE closed IS NULL AND service = ? ORDER BY id", service
             )
@@ -87,7 +87,7 @@ class Journal(Database):
             service,
             -1 if last is None else last,
         )
-        return [Event(parse_stamp(t), s, k, x, json.loads(d)) for t, s, k, x, d in reversed(rows)]
+        return [Event(codec.stamp_in(t), s, k, x, codec.json_in(d)) for t, s, k, x, d in reversed(rows)]
 
     def note(self, key: str, value: str | None = None) -> str | None:
         """Return a small fact under *key*; store *value* when given."""
@@ -100,3 +100,12 @@ class Journal(Database):
             return value
         rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
         return rows[0][0] if rows else None
+
+    def notes(self, prefix: str) -> dict[str, str]:
+        """Return the small facts whose key begins with *prefix*, by the rest of the key."""
+        rows = self._rows("SELECT key, value FROM meta WHERE substr(key, 1, ?) = ?", len(prefix), prefix)
+        return {key[len(prefix) :]: value for key, value in rows}
+
+    def forget_note(self, key: str) -> None:
+        """Drop the small fact under *key*."""
+        self._do("DELETE FROM meta WHERE key = ?", key)

@@ -8,7 +8,7 @@ from typing import Any
 
 from rollover.core.ledger import Ledger
 from rollover.core.timing import Instant
-from rollover.core.tlsa import EMPTY, RRset, Tlsa
+from rollover.core.tlsa import RRset
 from rollover.state import codec
 from rollover.state.database import Database
 
@@ -56,11 +56,7 @@ class Records(Database):
     def managed(self, targets: Iterable[str]) -> dict[str, RRset]:
         """Return, by target, the records that this store added or adopted."""
         return {
-            target: frozenset(
-                Tlsa.from_wire(bytes.fromhex(r[0]))
-                for r in self._rows("SELECT rdata FROM managed WHERE target = ?", target)
-            )
-            or EMPTY
+            target: codec.records_in(r[0] for r in self._rows("SELECT rdata FROM managed WHERE target = ?", target))
             for target in targets
         }
 
@@ -87,7 +83,8 @@ class Records(Database):
         rows = self._rows("SELECT updated, servers FROM zone WHERE name = ?", name)
         if not rows:
             return None, {}
-        return codec.instant_in(json.loads(rows[0][0])) if rows[0][0] else None, json.loads(rows[0][1] or "{}")
+        updated, servers = rows[0]
+        return codec.instant_in(codec.json_in(updated)) if updated else None, codec.json_in(servers or "{}")
 
     def save_zone(self, name: str, *, updated: Instant | None = None, servers: Mapping[str, Any] | None = None) -> None:
         """Note an update of a zone, or its servers; what is not given stays."""

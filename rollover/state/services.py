@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from rollover.core.model import Book, Standing
-from rollover.core.timing import parse_stamp
 from rollover.state import codec
 from rollover.state.database import Database
 
@@ -42,7 +41,9 @@ class Services(Database):
     def summaries(self) -> dict[str, Summary]:
         """Return what a tick and ``status`` need of every service, in one query: there may be many."""
         return {
-            name: Summary(bool(adopted), parse_stamp(due) if due else None, json.loads(report) if report else None)
+            name: Summary(
+                bool(adopted), codec.stamp_in(due) if due else None, codec.report_in(report) if report else None
+            )
             for name, adopted, due, report in self._rows(
                 "SELECT name, json_extract(book, '$.adopted'), due, report FROM service"
             )
@@ -73,7 +74,9 @@ class Services(Database):
 
     def forget_standing(self, service: str, fingerprint: str) -> None:
         """Drop one standing: the service shall meet that certificate as a new one."""
-        self._do("DELETE FROM standing WHERE service = ? AND fingerprint = ?", service, fingerprint)
+        with self.transaction():
+            self._rows("DELETE FROM standing WHERE service = ? AND fingerprint = ?", service, fingerprint)
+            self._look_into_the_source(service)
 
     def forget_service(self, service: str) -> None:
         """Drop the book of a released service; its history and credentials stay."""
@@ -85,11 +88,16 @@ class Services(Database):
                 ("rejected", "service"),
             ):
                 self._rows(f"DELETE FROM {table} WHERE {column} = ?", service)  # noqa: S608  (constants)
+            self._look_into_the_source(service)
+
+    def _look_into_the_source(self, service: str) -> None:
+        """Forget that all that the service's source holds is known."""
+        self._rows("DELETE FROM meta WHERE key = ?", f"scanned:{service}")
 
     def report(self, service: str) -> dict[str, Any] | None:
         """Return the report of the last look, None before the first."""
         rows = self._rows("SELECT report FROM service WHERE name = ?", service)
-        return json.loads(rows[0][0]) if rows and rows[0][0] else None
+        return codec.report_in(rows[0][0]) if rows and rows[0][0] else None
 
     def save_report(self, service: str, report: Mapping[str, Any], due: datetime | None) -> None:
         """Store the report of a look, and not before when the next one is needed."""
@@ -107,7 +115,7 @@ class Services(Database):
     def due(self, service: str) -> datetime | None:
         """Return not before when a look is needed; None for at once."""
         rows = self._rows("SELECT due FROM service WHERE name = ?", service)
-        return parse_stamp(rows[0][0]) if rows and rows[0][0] else None
+        return codec.stamp_in(rows[0][0]) if rows and rows[0][0] else None
 
     def wake(self, service: str) -> None:
         """Make a look due at once."""
@@ -116,7 +124,7 @@ class Services(Database):
     def restore(self, service: str) -> dict[str, Any] | None:
         """Return what adopt noted of the mail servers' parameters, None if nothing."""
         rows = self._rows("SELECT restore FROM service WHERE name = ?", service)
-        return json.loads(rows[0][0]) if rows and rows[0][0] else None
+        return codec.json_in(rows[0][0]) if rows and rows[0][0] else None
 
     def save_restore(self, service: str, it: Mapping[str, Any]) -> None:
         """Note the mail servers' parameters from before adopt, for release."""

@@ -7,10 +7,13 @@ a chain, leaf first. Nothing else of this tool holds a key but the live file and
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from rollover.core.errors import CannotStore, PermissionsError, StateError
+from rollover.core.errors import CannotStore, CertificateError, PermissionsError, StateError
 
 OWN = ".new-"
 
@@ -36,30 +39,30 @@ class Vault:
                     left.unlink(missing_ok=True)
 
     def put(self, *, fingerprint: str, spki: str, chain: bytes, key: bytes | None) -> None:
-        """Store a chain and its key (PEM); what is there already stays as it is.
+        """Store a chain and its key (PEM); what is there already stays as it is, unless it is damaged.
 
         *key* None: the vault has to have the key of *spki* already. The key goes first: a chain in
         the vault always has its key.
         """
         if key is not None:
-            _write(self._keys / f"{spki}.pem", key)
+            _write(self._keys / f"{spki}.pem", key, sound=lambda pem: _is_key(pem, spki))
         elif not self.has_key(spki):
             raise StateError(
                 f"no key for {spki[:16]} in the vault", hint="give the key file too: `rollover deploy FULLCHAIN KEY`"
             )
-        _write(self._chains / f"{fingerprint}.pem", chain)
+        _write(self._chains / f"{fingerprint}.pem", chain, sound=lambda pem: _is_chain(pem, fingerprint))
 
     def has_key(self, spki: str) -> bool:
         """Tell whether the private key of *spki* is here."""
         return (self._keys / f"{spki}.pem").is_file()
 
     def key(self, spki: str) -> bytes:
-        """Return a private key, PEM. Raises StateError when it is gone."""
-        return _read(self._keys / f"{spki}.pem", "key")
+        """Return a private key, PEM. Raises StateError when it is gone or damaged."""
+        return _read(self._keys / f"{spki}.pem", "key", sound=lambda pem: _is_key(pem, spki))
 
     def chain(self, fingerprint: str) -> bytes:
-        """Return a chain, PEM. Raises StateError when it is gone."""
-        return _read(self._chains / f"{fingerprint}.pem", "chain")
+        """Return a chain, PEM. Raises StateError when it is gone or damaged."""
+        return _read(self._chains / f"{fingerprint}.pem", "chain", sound=lambda pem: _is_chain(pem, fingerprint))
 
     def has_chain(self, fingerprint: str) -> bool:
         """Tell whether a chain is here."""
@@ -107,9 +110,30 @@ def _refuse_open(directory: Path, found: os.stat_result) -> None:
         )
 
 
-def _write(path: Path, content: bytes) -> None:
-    if path.is_file():
-        return
+def _is_key(pem: bytes, spki: str) -> bool:
+    """Tell whether *pem* is the private key of *spki*."""
+    from rollover.core.certificate import key_spki, parse_key  # cryptography: not for commands that only read
+
+    try:
+        return hashlib.sha256(key_spki(parse_key(pem))).hexdigest() == spki
+    except CertificateError:
+        return False
+
+
+def _is_chain(pem: bytes, fingerprint: str) -> bool:
+    """Tell whether *pem* is a chain whose leaf is *fingerprint*."""
+    from rollover.core.certificate import parse_chain
+
+    try:
+        return parse_chain(pem).fingerprint == fingerprint
+    except CertificateError:
+        return False
+
+
+def _write(path: Path, content: bytes, *, sound: Callable[[bytes], bool]) -> None:
+    with suppress(OSError):
+        if sound(path.read_bytes()):
+            return
     temporary = path.with_name(f"{OWN}{path.name}-{os.getpid()}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -142,11 +166,17 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _read(path: Path, what: str) -> bytes:
+def _read(path: Path, what: str, *, sound: Callable[[bytes], bool]) -> bytes:
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise StateError(
             f"cannot read the {what} {path}: {error.strerror}",
             hint="hand the certificate over again: `rollover deploy FULLCHAIN KEY`",
         ) from error
+    if not sound(content):
+        raise StateError(
+            f"the {what} {path} is damaged",
+            hint="restore it from a backup, or hand the certificate over again: `rollover deploy FULLCHAIN KEY` mends it",
+        )
+    return content

@@ -25,9 +25,12 @@ def _renewed(lab: Lab) -> Certificate:
 
 
 def _begun(lab: Lab) -> int:
-    """Return how many effects were begun whose outcome nobody wrote."""
+    """Return the number of the last effect that was begun and whose outcome nobody wrote; 0 for none.
+
+    The next look closes it, so that a greater number is a newer one.
+    """
     with sqlite3.connect(lab.state_directory / "rollover.db") as database:
-        return int(database.execute("SELECT count(*) FROM intent WHERE closed IS NULL").fetchone()[0])
+        return int(database.execute("SELECT coalesce(max(id), 0) FROM intent WHERE closed IS NULL").fetchone()[0])
 
 
 @pytest.mark.lab(ttl=2)
