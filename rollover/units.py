@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from rollover.core.errors import CannotWrite
+from rollover.core.errors import CannotWrite, RolloverError
 from rollover.hooks import command_words, discard, ours, replace, shared_text
+from rollover.mail.errors import MailError
 from rollover.mail.run import Finished, run
 
 UNITS = ("rollover-advance.service", "rollover-advance.timer", "rollover-status.service", "rollover-status.timer")
@@ -16,6 +19,7 @@ DIRECTORY = Path("etc/systemd/system")
 #: What `postfix reload` writes to, where Postfix is as the distribution has it; absent ones are passed over.
 POSTFIX_PATHS = (Path("/var/spool/postfix"), Path("/var/lib/postfix"))
 MARK_LINE = "# Written by `rollover units install`.\n"
+_CRON_LINE = re.compile(r"^\s*[^#\s].*\brollover\b.*\sadvance\b", re.MULTILINE)
 
 
 def install(
@@ -58,6 +62,29 @@ def install(
             _systemctl(root, arguments)
         lines.append(f"{'would run' if dry_run else 'ran'}: systemctl {' '.join(arguments)}")
     return lines
+
+
+def ticking(root: Path = Path("/")) -> str:
+    """Return what calls ``advance`` here: the timer, or the crontab with a line for it; "" for nothing."""
+    if _systemd_runs(root):
+        timer = "rollover-advance.timer"
+        with suppress(MailError):
+            if run(["systemctl", "is-active", "--quiet", timer]).status == 0:
+                return timer
+    for path in (root / "etc/crontab", *sorted((root / "etc/cron.d").glob("*")), root / "var/spool/cron/crontabs/root"):
+        with suppress(OSError, UnicodeDecodeError):
+            if _CRON_LINE.search(path.read_text(encoding="utf-8")):
+                return str(path)
+    return ""
+
+
+def not_allowed(writable: Sequence[str | Path], root: Path = Path("/")) -> list[str]:
+    """Return which of *writable* the installed unit does not let ``advance`` write to; [] without a unit of ours."""
+    with suppress(RolloverError):
+        if (text := ours(root / DIRECTORY / "rollover-advance.service")) is not None:
+            allowed = shlex.split(text.partition("ReadWritePaths=")[2].partition("\n")[0])
+            return [str(path) for path in writable if f"-{path}" not in allowed]
+    return []
 
 
 def remove(*, dry_run: bool = False, root: Path = Path("/")) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,13 +24,15 @@ def check(
     """Test every precondition; changes nothing. Exits 0, 1 (warnings) or 2."""
     from rollover.core.problems import Level
     from rollover.engine.check import check as look
+    from rollover.engine.check import check_host
 
     host = host_of(ctx, write=False, rebuild=True)
+    names = names_of(host, [service] if service else None)
     highest = Level.OK
-    for name in names_of(host, [service] if service else None):
-        for row in run_async(look(host, name)):
+    for prefix, rows in [("", check_host(host)), *((f"{name}: ", run_async(look(host, name))) for name in names)]:
+        for row in rows:
             word = {Level.OK: "ok", Level.WARNING: "warning", Level.CRITICAL: "failed"}[row.level]
-            print(f"{word:<8}{name}: {row.what}")
+            print(f"{word:<8}{prefix}{row.what}")
             if row.hint:
                 print(f"        hint: {row.hint}")
             highest = max(highest, row.level)
@@ -79,12 +82,12 @@ def _place(text: str) -> tuple[str, int]:
 
 
 def _settings(ctx: typer.Context) -> DnsSettings:
-    """Return resolver and timeout of the configuration, of /etc/resolv.conf where there is none."""
-    from rollover.config import DEFAULT_PATH
+    """Return resolver and timeout of the configuration; without one, unless one was named, of /etc/resolv.conf."""
+    from rollover.config.files import DEFAULT_PATH, VARIABLE
     from rollover.dns.settings import DnsSettings
 
     given = options(ctx)
-    if given.config is None and not DEFAULT_PATH.exists():
+    if given.config is None and not os.environ.get(VARIABLE) and not DEFAULT_PATH.exists():
         return DnsSettings()
     dns = given.load().dns
     return DnsSettings(resolver=str(dns.resolver) if dns.resolver else None, timeout=dns.timeout)

@@ -5,39 +5,38 @@ A grant is tested by an update that cannot change anything.
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Collection, Iterator
 
 from rollover.core.errors import RolloverError
 from rollover.core.problems import Level
 from rollover.core.servers import badly_signed, incomplete
 from rollover.core.sighting import Outcome, OwnerSighting, Sighting
 from rollover.core.tlsa import combinations, owner_name, usable, valid
+from rollover.engine.check_host import Row, check_host, check_service
+from rollover.engine.hands import Hands
 from rollover.engine.host import Host
-from rollover.engine.intake import source_of
 from rollover.engine.look import Looker
 
+__all__ = ["Row", "check", "check_host"]
+
 LONG_TTL, SHORT_TTL = 86400, 60
+NOT_FOUND_OUT = ("zone of ", "name servers of ", "delegation of ", "primary of ")  # in the place of a server's name
 MANY_RECORDS = 10  # large senders have failed above twelve
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One precondition: how it is, what was looked at, what helps."""
-
-    level: Level
-    what: str
-    hint: str = ""
-
-
 async def check(host: Host, name: str) -> list[Row]:
-    """Return every precondition of service *name*, in the order in which a person would mend them."""
-    return [row async for row in _rows(host, name)]
+    """Return every precondition of service *name*, in the order in which a person would mend them.
+
+    A fault that several things meet is one row.
+    """
+    rows: dict[str, Row] = {}
+    async for row in _rows(host, name):
+        rows.setdefault(row.what, row)
+    return list(rows.values())
 
 
 async def _rows(host: Host, name: str) -> AsyncIterator[Row]:
-    for row in _local(host, name):
+    for row in check_service(host, name):
         yield row
     try:
         hands = host.hands
@@ -48,16 +47,19 @@ async def _rows(host: Host, name: str) -> AsyncIterator[Row]:
     seen = await looker.look()
     for row in _clock(seen):
         yield row
+    refused = {problem.message for problem in looker.refusals()}
+    for problem in looker.refusals():
+        if problem.message != seen.clock_problem:
+            yield Row(Level.CRITICAL, problem.message, problem.hint)
+    for server in looker.dns.ignored if looker.dns is not None else ():
+        yield Row(
+            Level.WARNING, f'{server} is left out of "everywhere"', "take it out of `ignore` when it is well again"
+        )
     for owner in seen.owners:
-        for row in _owner(owner):
+        for row in _owner(owner, refused):
             yield row
-        if owner.blocked:
-            continue
-        try:
-            await hands.names.try_grant(owner.target, owner.zone)
-            yield Row(Level.OK, f"the primary lets our key change {owner.target} TLSA")
-        except RolloverError as error:
-            yield Row(Level.CRITICAL, error.message, error.hint)
+        if owner.zone and not owner.blocked and not refused:  # refused: the same would be said of every update
+            yield await _grant(hands, owner)
     for row in _endpoints(seen):
         yield row
     adopted = looker.book().adopted
@@ -67,39 +69,17 @@ async def _rows(host: Host, name: str) -> AsyncIterator[Row]:
             not_yet = not adopted and finding.message == live.wiring  # adopt is what sets it right
             yield Row(Level.WARNING if not_yet or not finding.failed else Level.CRITICAL, finding.message, finding.hint)
         if live.problem and adopted:
-            yield Row(Level.CRITICAL, f"{live.path}: {live.problem}", f"`rollover advance {name}` writes it again")
+            yield Row(Level.CRITICAL, live.problem, f"`rollover advance {name}` writes it again")
         elif not live.wiring:
             yield Row(Level.OK, f"{live.path} is what the mail server reads")
 
 
-def _local(host: Host, name: str) -> Iterator[Row]:
-    yield Row(Level.OK, f"configuration {host.config.path} is in order")
-    if os.geteuid() != 0:
-        yield Row(
-            Level.WARNING, "not run as root: files and Postfix cannot be judged fully", "run `rollover check` as root"
-        )
-    if host.store.book(name).adopted:
-        yield Row(Level.OK, "adopted")
-    else:
-        yield Row(Level.WARNING, "not adopted yet", f"when the rest is in order: `rollover adopt {name}`")
-    source = source_of(host, host.config.services[name])
-    if not source:
-        yield Row(
-            Level.WARNING,
-            "no `source`: a hook that fails to run is not caught up",
-            "set source to the lineage directory of the ACME client",
-        )
-    for path in source:
-        if not path.exists():
-            yield Row(
-                Level.WARNING, f"source {path} does not exist", "correct `source`, or order the first certificate"
-            )
-    if host.config.services[name].retain == 0:
-        yield Row(
-            Level.WARNING,
-            "retain is 0: a rollback after the install has to wait for caches",
-            'retain = "1d" keeps the old record',
-        )
+async def _grant(hands: Hands, owner: OwnerSighting) -> Row:
+    try:
+        await hands.names.try_grant(owner.target, owner.zone)
+    except RolloverError as error:
+        return Row(Level.CRITICAL, error.message, error.hint)
+    return Row(Level.OK, f"the primary lets our key change {owner.target} TLSA")
 
 
 def _clock(seen: Sighting) -> Iterator[Row]:
@@ -115,7 +95,8 @@ def _clock(seen: Sighting) -> Iterator[Row]:
         )
 
 
-def _owner(owner: OwnerSighting) -> Iterator[Row]:
+def _owner(owner: OwnerSighting, refused: Collection[str]) -> Iterator[Row]:
+    """Yield what is wrong at one owner; *refused*: what was told of the primary already."""
     if owner.blocked:
         yield Row(
             Level.CRITICAL,
@@ -123,31 +104,40 @@ def _owner(owner: OwnerSighting) -> Iterator[Row]:
             "a CNAME's target needs a [[dns.zone]] block with its key where the zone is another",
         )
         return
+    said = owner.resolver
+    if said.rrset is None:
+        yield Row(
+            Level.CRITICAL,
+            said.problem or f"the resolver gives no answer for {owner.owner}",
+            "start it, or name another as `[dns] resolver`; where it says SERVFAIL, `dig +cd` tells whether it is DNSSEC",
+        )
     if owner.target != owner.owner:
         yield Row(Level.OK, f"{owner.owner} is a CNAME: its records are managed at {owner.target}")
-    late = (*incomplete(owner), *badly_signed(owner))
+    late = [*incomplete(owner), *badly_signed(owner)]
+    unknown = [x for x in late if x.server.startswith(NOT_FOUND_OUT)] if said.rrset is None else []
+    if unknown:
+        yield Row(
+            Level.WARNING,
+            f"{owner.owner}: which name servers its zone has cannot be found out without the resolver",
+            "mend the resolver, then `rollover check` again",
+        )
+    late = [x for x in late if x not in unknown]
+    late = [x for x in late if x.reason not in refused]
     for x in late:
         yield Row(
             Level.CRITICAL,
             f"{owner.zone}: {x.server} {x.reason}",
             "nothing is installed until every server is well; a known outage goes into `ignore`",
         )
-    if not late:
+    if not late and not refused and not unknown:
         yield Row(Level.OK, f"{owner.target}: {len(owner.servers)} name servers reached, same zone, signatures verify")
-    said = owner.resolver
-    if said.rrset is None:
-        yield Row(
-            Level.CRITICAL,
-            f"the resolver gives no answer for {owner.owner}: {said.problem}",
-            "`dig +cd` tells whether it is DNSSEC",
-        )
-    elif not said.authenticated:
+    if said.rrset is not None and not said.authenticated:
         yield Row(
             Level.CRITICAL,
             f"the resolver does not authenticate {owner.owner}",
             "sign the zone, put the DS record into the parent; `resolver` has to validate",
         )
-    else:
+    elif said.rrset is not None:
         yield Row(Level.OK, f"the resolver authenticates {owner.owner}")
     yield from _records(owner)
 
@@ -205,10 +195,13 @@ def _endpoints(seen: Sighting) -> Iterator[Row]:
     for e in seen.endpoints:
         rrset = rrsets.get(owner_name(e.endpoint.host, e.endpoint.port))
         if e.outcome is not Outcome.PRESENTED:
+            unknown = e.endpoint.address == "?"  # no address was found: nothing was tried
             yield Row(
                 Level.CRITICAL,
-                f"{e.endpoint}: {e.outcome}: {e.detail}",
-                "every address has to work; set `addresses` if this one is not of the service",
+                f"{e.endpoint.host}: {e.detail}" if unknown else f"{e.endpoint}: {e.outcome}: {e.detail}",
+                "its A and AAAA records, or `addresses`, tell where the mail server is"
+                if unknown
+                else "every address has to work; set `addresses` if this one is not of the service",
             )
         elif rrset and not all(valid(rrset, c) for c in e.chains):
             yield Row(

@@ -75,7 +75,9 @@ async def verify(host: str, port: int, settings: DnsSettings, clock: Clock) -> H
     endpoints = [Endpoint(host, address, port) for address in addresses]
     seen = await probe_all(endpoints, timeout=TIMEOUT)
     findings = [trouble] if trouble is not None else []
-    findings += [_judge(e, said, host, clock) for e in seen]
+    # Senders ask for TLSA where the addresses are authenticated (RFC 7672 §2.2.2), and believe what is.
+    dane = bool(said.rrset) and said.authenticated and secure
+    findings += [_judge(e, said, dane, clock) for e in seen]
     return HostFindings(host, port, records, said.authenticated, tuple(findings))
 
 
@@ -101,19 +103,23 @@ def _dns_trouble(said: ResolverAnswer, addresses_secure: bool, owner: str) -> Fi
     return None
 
 
-def _judge(e: EndpointSighting, said: ResolverAnswer, host: str, clock: Clock) -> Finding:
+def _judge(e: EndpointSighting, said: ResolverAnswer, dane: bool, clock: Clock) -> Finding:
+    """Return what senders make of one endpoint; *dane*: they ask for TLSA there, and believe the answer."""
     place = str(e.endpoint)
-    dane = bool(said.rrset) and said.authenticated
     if e.outcome is Outcome.UNREACHABLE:
         return Finding(place, Level.UNKNOWN, f"cannot be reached: {e.detail}")
     if e.outcome is not Outcome.PRESENTED:
         return Finding(place, Level.CRITICAL if dane else Level.WARNING, f"{e.outcome}: {e.detail}")
-    rrset = said.rrset if said.rrset is not None and said.authenticated else frozenset()
     chain = e.chains[-1]
-    it = verdict(rrset, chain, names=(host,), now=clock.now().wall)
-    shown = f"key {chain.spki_sha256[:16]}: {it.reason}"
+    key = f"key {chain.spki_sha256[:16]}"
+    if said.rrset is None:
+        return Finding(place, Level.UNKNOWN, f"{key}: not judged, as the TLSA lookup fails")
+    it = verdict(said.rrset, chain, names=(e.endpoint.host,), now=clock.now().wall)
+    if not dane:
+        would = f"; with DANE: {it.reason}" if said.rrset else ""
+        return Finding(place, Level.OK, f"{key}: senders deliver without DANE{would}")
     if it.conclusion is Conclusion.REJECTS:
-        return Finding(place, Level.CRITICAL, f"DANE senders defer: {shown}")
+        return Finding(place, Level.CRITICAL, f"DANE senders defer: {key}: {it.reason}")
     if it.conclusion is Conclusion.ACCEPTS:
-        return Finding(place, Level.OK, f"DANE senders deliver: {shown} ({it.record})")
-    return Finding(place, Level.OK, shown)
+        return Finding(place, Level.OK, f"DANE senders deliver: {key}: {it.reason} ({it.record})")
+    return Finding(place, Level.OK, f"{key}: {it.reason}")
