@@ -5,9 +5,9 @@ Records are never removed or added by RRset or name, and never somebody else's (
 
 from __future__ import annotations
 
-from rollover.core.sighting import OwnerSighting
+from rollover.core.sighting import Outcome, OwnerSighting
 from rollover.core.steps import OwnerChange
-from rollover.core.tlsa import EMPTY, Chain, RRset, needed, valid
+from rollover.core.tlsa import EMPTY, Chain, RRset, needed, owner_name, valid
 from rollover.core.view import View, breaks
 
 FIRST_TTL = 3600  # interface.md: "1h for a first record"
@@ -34,7 +34,7 @@ def publishing(view: View, owner: OwnerSighting) -> OwnerChange | None:
     current, goal = _current(owner), view.world.goal
     if current is None or goal is None:
         return None
-    if switched_off(view, owner):
+    if switched_off(view, owner) or premature(view, owner):
         return None
     after = current | view.needed(goal.chain, current)
     for chain in view.guarded(owner):
@@ -86,6 +86,21 @@ def switched_off(view: View, owner: OwnerSighting) -> bool:
     book = view.world.book
     names = {o.owner for o in view.seen.owners if o.target == owner.target}
     return _current(owner) == EMPTY and bool((names & book.dane_on) - book.refill)
+
+
+def premature(view: View, owner: OwnerSighting) -> str:
+    """Return why the first record must not be published yet; empty when it may.
+
+    It turns DANE on: every endpoint that senders then look at has to work (RFC 7672 §2.2).
+    """
+    if _current(owner) != EMPTY or switched_off(view, owner):
+        return ""
+    names = {o.owner for o in view.seen.owners if o.target == owner.target}
+    there = [e for e in view.seen.endpoints if owner_name(e.endpoint.host, e.endpoint.port) in names]
+    broken = [e for e in there if e.outcome is not Outcome.PRESENTED]
+    if broken:
+        return f"{broken[0].endpoint} does not work: {broken[0].detail or broken[0].outcome}"
+    return "" if there else "no endpoint was looked at"
 
 
 def shadowing(owner: OwnerSighting) -> bool:

@@ -27,7 +27,8 @@ def propagate(view: View) -> Rest | None:
     for owner in view.seen.owners:
         if (foreign := _foreign(view, owner, goal)) is not None:
             return foreign
-    if refused := [code for o in view.seen.owners if (code := view.world.failed.get(f"update:{o.target}"))]:
+    failed = view.world.failed
+    if refused := [code for o in view.seen.owners if (code := failed.get(f"update:{o.target}")) and _lacks(o, view)]:
         phase = Phase.BLOCKED if "update-not-applied" in refused else Phase.PUBLISHING
         return Rest(phase, "the primary did not take the update", action="publish")
     late: list[Laggard] = []
@@ -42,6 +43,12 @@ def propagate(view: View) -> Rest | None:
     by_server = {x.server: x for x in reversed(late)}
     problems = tuple(view.problem(x.code, f"{x.server} {x.reason}") for x in reversed(by_server.values()))
     return Rest(Phase.PROPAGATING, problems[0].message, soon=True, action="wait", problems=problems)
+
+
+def _lacks(owner: OwnerSighting, view: View) -> bool:
+    """Tell whether a record is missing, and not only a TTL other than asked for: a server may clamp that."""
+    current = _current(owner)
+    return owner.primary is None or not view.needed(view.goal.chain, current) <= current
 
 
 def _foreign(view: View, owner: OwnerSighting, goal: Credential) -> Rest | None:

@@ -13,7 +13,7 @@ from rollover.core.errors import EX_DATAERR, RolloverError
 from rollover.core.ledger import wait_left
 from rollover.core.model import Book, Credential, OpenInstall, Pause, Standing, State, World, picture
 from rollover.core.sighting import EndpointSighting
-from rollover.core.timing import Instant, elapsed, elapsed_boot, stamp
+from rollover.core.timing import Instant, elapsed, elapsed_boot, not_earlier, stamp
 from rollover.core.view import expired
 
 
@@ -123,7 +123,7 @@ def open_install(
     """
     opened = book.install or OpenInstall(now, now, book.active, picture(seen), fingerprint)
     for reload in book.reloads.values():
-        begun = begun or elapsed_boot(reload.at, now) <= elapsed_boot(opened.latest, now)
+        begun = begun or not_earlier(reload.at, opened.latest)
     if opened.fingerprint != fingerprint or not begun:
         opened = replace(opened, fingerprint=fingerprint, latest=now)
     return replace(book, install=opened, rounds=0, quiet=None)
@@ -153,6 +153,7 @@ def rollback(world: World, now: Instant, *, to: str = "", hurry: bool = False) -
     certificate cannot be served.
     """
     book = world.book
+    book = replace(book, queued="")  # whatever becomes of it: a newer certificate is not what a person wants now
     if (book.rollback or book.returning) and not to:
         if book.goal == book.active:
             return book, f"{book.goal[:16]} is served after a rollback; nothing changes. Name another one with --to"
@@ -181,7 +182,7 @@ def rollback(world: World, now: Instant, *, to: str = "", hurry: bool = False) -
             f"the key of certificate {target[:16]} is revoked", hint="order a certificate with a new key and deploy it"
         )
     if target == book.goal and not hurry:
-        return replace(book, queued=""), f"certificate {target[:16]} is already the wanted one; nothing changes"
+        return book, f"certificate {target[:16]} is already the wanted one; nothing changes"
     cleared = replace(book.standing(target), blocked="")
     book = replace(book, standings={**book.standings, target: cleared})
     book = set_goal(book, target, rollback=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from rollover.core.servers import answered, incomplete
+from rollover.core.servers import answered, elsewhere, incomplete
 from rollover.core.sighting import OwnerSighting, ServerAnswer
 from rollover.core.timing import Instant, elapsed, not_in_future
 from rollover.core.tlsa import Chain, RRset, valid
@@ -86,6 +86,8 @@ def observe(ledger: Ledger, seen: OwnerSighting, now: Instant, *, clock_agrees: 
     here, for forgetting.
     """
     shown: set[tuple[RRset | None, int]] = {(a.rrset, a.ttl) for a in seen.servers if a.rrset is not None}
+    if elsewhere(seen):  # its CNAME leads where nobody looked: what is there may be fetched now
+        shown.add((None, max([*(e.ttl for e in ledger.entries), *(a.ttl for a in seen.servers)], default=0)))
     complete = not incomplete(seen)
     known_gone = now if complete and clock_agrees else None
     entries = [_look_again(e, shown, now, known_gone, clock_agrees) for e in ledger.entries]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rollover.core.changes import (
+    premature,
     protecting,
     publishing,
     safe,
@@ -34,6 +35,9 @@ def decide(world: World, seen: Sighting) -> Step:
     if not world.book.adopted:
         return Rest(Phase.UNADOPTED, "not adopted", problems=(view.problem("not-adopted", "was never adopted"),))
     if world.book.releasing:
+        for rule in (judge, protect):  # a release that was cut off is no reason to let mail fail
+            if (step := rule(view)) is not None:
+                return step
         problems = (view.problem("releasing", "its release was begun and is not finished"),)
         return Rest(Phase.PAUSED, "being released", action="release", problems=problems)
     for rule in (
@@ -92,7 +96,9 @@ def paused(view: View) -> Step | None:
     problems = (view.problem("paused", "a person paused it"),)
     action = "resume" if left is not None else ""
     rest = Rest(Phase.PAUSED, "paused by a person", seconds=left, action=action, problems=problems)
-    if not (book.rollback or book.returning) or any(publishing(view, o) is not None for o in view.seen.owners):
+    if not (book.rollback or book.returning):
+        return rest
+    if any(publishing(view, o) is not None for o in view.seen.owners) and not _can_return(view):
         return rest
     for rule in (unusable, propagate, wait, install, verify, activate):
         if (step := rule(view)) is not None:
@@ -109,7 +115,9 @@ def take_turn(view: View) -> Step | None:
         if elapsed_boot(book.install.since, view.now) < 2 * view.world.service.verify_timeout:
             return None
         if book.returning and goal is not None and not view.loaded(goal):
-            return None  # first away from what fails; the queued one has to be waited for
+            gate = propagate(view)
+            if gate is None or gate.phase is not Phase.BLOCKED:
+                return None  # first away from what fails; the queued one has to be waited for
     elif book.goal != book.active and goal is not None and view.may_serve(goal):
         return None
     return SetGoal(queued.fingerprint, "its turn: the one before it is done")
@@ -133,10 +141,7 @@ def publish(view: View) -> Step | None:
     What cannot be published does not hold back a return that needs nothing published.
     """
     step = _publish(view)
-    goal = view.goal
-    if isinstance(step, Rest) and view.is_return and not view.loaded(goal) and view.ready_left(goal) == 0.0:
-        return None
-    return step
+    return None if isinstance(step, Rest) and _can_return(view) else step
 
 
 def _publish(view: View) -> Step | None:
@@ -144,6 +149,9 @@ def _publish(view: View) -> Step | None:
         if owner.primary is not None and shadowing(owner) and _needs_update(view, owner):
             text = f"{owner.owner} has its record from {owner.primary.wildcard}; an explicit record would hide that from others"
             return view.blocked("wildcard-shadow", text)
+    for owner in view.seen.owners:
+        if why := premature(view, owner):
+            return view.blocked("first-record", f"the first record of {owner.owner} would turn DANE on, and {why}")
     empty = [o.owner for o in view.seen.owners if switched_off(view, o)]
     step = _first_update(view, publishing, "the wanted certificate needs it", Phase.PUBLISHING)
     if step is not None or not empty:
@@ -238,6 +246,12 @@ def withdraw(view: View) -> Step | None:
 
 
 # ------------------------------------------------------------------------------------------ parts
+
+
+def _can_return(view: View) -> bool:
+    """Tell whether the goal is one to go back to that is ready by the ledger and not yet served."""
+    goal = view.world.goal
+    return goal is not None and view.is_return and not view.loaded(goal) and view.ready_left(goal) == 0.0
 
 
 def _needs_update(view: View, owner: OwnerSighting) -> bool:

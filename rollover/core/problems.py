@@ -267,6 +267,12 @@ KINDS: dict[str, Kind] = {
             "The last run was stopped by an error: nobody looked, and nothing was done. A warning if it passes by itself.",
             "see the message; `rollover advance {service}` tries again",
         ),
+        Kind(
+            "first-record",
+            Level.CRITICAL,
+            "A first TLSA record would turn DANE on for an address that does not work; it is not published.",
+            "see the message; make that address work, or set `addresses` or `ports` of the service without it",
+        ),
         Kind("paused", Level.WARNING, "A person paused the service.", "`rollover resume {service}`"),
         Kind(
             "releasing",

@@ -7,6 +7,7 @@ A server that is behind its primary may still pass through an RRset that the pri
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from rollover.core.sighting import OwnerSighting, ServerAnswer, Signature
 from rollover.core.tlsa import Chain, RRset, valid
@@ -41,13 +42,16 @@ def primaries(owner: OwnerSighting) -> dict[str, ServerAnswer]:
     return {a.zone: a for a in owner.servers if a.primary and a.reached}
 
 
-def behind(answer: ServerAnswer, primary: ServerAnswer | None) -> bool:
+def behind(answer: ServerAnswer, primary: ServerAnswer | None, newest: datetime | None = None) -> bool:
     """Tell whether *answer* comes from an older copy of the zone than the primary's.
 
-    By serial; where one has none, by the inception of the RRset's signature.
+    By serial; where one has none, by the inception of the RRset's signature. *newest*: the newest one
+    of the zone, where a signer behind the primary counts serials of its own: they cannot be compared.
     """
     if primary is None or answer is primary:
         return False
+    if newest is not None and answer.rrset:
+        return answer.rrset != primary.rrset or answer.inception is None or answer.inception < newest
     if answer.serial is not None and primary.serial is not None:
         return serial_older(answer.serial, primary.serial)
     if answer.inception is not None and primary.inception is not None:
@@ -58,18 +62,29 @@ def behind(answer: ServerAnswer, primary: ServerAnswer | None) -> bool:
 def incomplete(owner: OwnerSighting) -> tuple[Laggard, ...]:
     """Return why the sighting of *owner* is not complete; empty when it is."""
     first = primaries(owner)
+    newest = {zone: _signed_behind(owner, it) for zone, it in first.items()}
     found = []
     for answer in owner.servers:
         if not answered(answer):
             code = "primary-unreachable" if answer.primary else "server-unreachable"
             found.append(Laggard(answer.server, code, answer.problem or "gave no answer"))
-        elif behind(answer, first.get(answer.zone)):
+        elif behind(answer, first.get(answer.zone), newest.get(answer.zone)):
             theirs = first[answer.zone].serial
-            found.append(Laggard(answer.server, "secondary-stale", f"has serial {answer.serial}, the primary {theirs}"))
-    return (*found, *_elsewhere(owner))
+            text = f"has serial {answer.serial}, the primary {theirs}"
+            if newest.get(answer.zone) is not None:
+                text = "has an older copy than the primary or another server"
+            found.append(Laggard(answer.server, "secondary-stale", text))
+    return (*found, *elsewhere(owner))
 
 
-def _elsewhere(owner: OwnerSighting) -> list[Laggard]:
+def _signed_behind(owner: OwnerSighting, primary: ServerAnswer) -> datetime | None:
+    """Return the newest inception of the RRset's signatures where not the primary but a signer behind it signs."""
+    if primary.inception is not None or not primary.rrset:
+        return None
+    return max((a.inception for a in owner.servers if a.zone == primary.zone and a.inception is not None), default=None)
+
+
+def elsewhere(owner: OwnerSighting) -> list[Laggard]:
     """Return the servers whose CNAMEs lead elsewhere than the primary's: nobody looked at the RRset there.
 
     In a zone whose primary is not ours to ask, all servers have to say the same.

@@ -55,6 +55,13 @@ def not_in_future(instant: Instant, now: Instant) -> Instant:
     return instant
 
 
+def not_earlier(one: Instant, other: Instant) -> bool:
+    """Tell whether *one* is not earlier than *other*: by the boot-time clock within a boot, else by the wall clock."""
+    if one.boot_id == other.boot_id:
+        return one.boot >= other.boot
+    return one.wall >= other.wall
+
+
 def remaining(since: Instant, span: float, now: Instant) -> float:
     """Return how many seconds of *span* are left; 0 when it is over."""
     return max(0.0, span - elapsed(since, now))

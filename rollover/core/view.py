@@ -208,8 +208,9 @@ class View:
         """Return the seconds until *goal* is ready at every owner by the ledgers; None while unknown."""
         world, left = self.world, 0.0
         for owner in {*world.service.owners, *(o.owner for o in self.seen.owners)}:
-            at_owner = wait_left(world.ledger(owner), goal.chain, world.service.patience, self.now)
-            if at_owner is None:
+            ledger = world.ledger(owner)
+            at_owner = wait_left(ledger, goal.chain, world.service.patience, self.now)
+            if at_owner is None or not ledger.entries:  # without any, no server ever answered
                 return None
             left = max(left, at_owner)
         return None if self.unseen() else left

@@ -111,10 +111,13 @@ def test_a_service_that_was_never_adopted_is_left_alone() -> None:
 
 
 def test_a_service_that_is_being_released_says_so() -> None:
-    """A release that was cut off must not look like a service that is well."""
-    step = waits(decided(world("B", releasing=True), look("A", "B")))
+    """A release that was cut off must not look like a service that is well; what is served is protected meanwhile."""
+    step = waits(decided(world("B", releasing=True), look("A B", "B")))
 
     assert (step.phase, codes(step)) == (Phase.PAUSED, ["releasing"])
+    assert isinstance(decided(world("B", releasing=True), look("A", "B")), Update)
+    failing = world("B", "A", loaded="B", install=opened(-100), releasing=True, ledger=[past("A")])
+    assert isinstance(decided(failing, look("A B", "454", "B")), SetGoal)
 
 
 # -------------------------------------------------------------------------------- 1 protect
