@@ -84,23 +84,28 @@ async def _once(host: Host, names: list[str], *, named: bool) -> int:
 
     ticked = await tick(host, names, asked=named)
     _say(host, ticked, named=named)
-    ticked.raise_error()
     return ticked.exit_code
 
 
 def _say(host: Host, ticked: Ticked, *, named: bool) -> None:
-    """Print the line of each service whose run left something wrong; nothing when all is well, for cron."""
+    """Print the line of each service whose run left something wrong; nothing when all is well, for cron.
+
+    Raises the error that stopped a run: what it says itself, on stderr, is not said twice.
+    """
     from rollover.core.line import line
     from rollover.core.problems import Level
 
     now = host.clock.now().wall
     for outcome in ticked.outcomes.values():
-        if outcome.report.level is not Level.OK or outcome.exit_code:
+        raised = outcome.error is not None and str(outcome.error) == str(ticked.error)
+        if not raised and (outcome.report.level is not Level.OK or outcome.exit_code):
             print(line(outcome.report, now))
     for name in ticked.busy:
         print(f"{name}: another run is at work; nothing was done here")
     for name in ticked.unadopted if named else ():
         print(f"{name}: not adopted, nothing is done for it: `rollover adopt {name}`")
+    if ticked.error is not None:
+        raise ticked.error
 
 
 async def _wait(host: Host, names: list[str], *, to_the_end: bool, named: bool = False) -> int:
@@ -130,7 +135,6 @@ async def _wait(host: Host, names: list[str], *, to_the_end: bool, named: bool =
     finally:
         progress.end()
     _say(host, ticked, named=named)
-    ticked.raise_error()
     return 1 if any(map(needs_person, told)) else ticked.exit_code
 
 

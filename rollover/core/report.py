@@ -147,6 +147,14 @@ def calm(phase: Phase, level: Level) -> bool:
     return phase in (Phase.STEADY, Phase.RETAINING) and level is not Level.CRITICAL
 
 
+def due(it: Report, check_every: float) -> datetime | None:
+    """Return not before when the next look is needed; None for the next tick."""
+    if not calm(it.phase, it.level) or it.seen is None:
+        return None
+    regular = it.seen + timedelta(seconds=check_every)
+    return min(regular, it.not_before) if it.not_before is not None else regular
+
+
 def failed(it: Report, found: Problem, now: datetime) -> Report:
     """Return the last report *it* after a run that *found* stopped: what it tells of nobody could see again."""
     rest = tuple(d for d in it.problems if d.problem.code != found.code)

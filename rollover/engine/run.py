@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
 
 from rollover import __version__
 from rollover.core import goals
@@ -19,13 +18,14 @@ from rollover.core.machine import decide
 from rollover.core.memory import remember, remember_owners
 from rollover.core.model import Book, World
 from rollover.core.problems import Level, Problem, problem
-from rollover.core.report import Report, calm, failed, needs_person, report, unseen
+from rollover.core.report import Report, due, failed, needs_person, report, unseen
 from rollover.core.sighting import Sighting
 from rollover.core.steps import Install, Phase, Rest, Update
 from rollover.core.timing import elapsed_boot
 from rollover.core.troubles import LATE
 from rollover.core.view import GREETED, View
 from rollover.engine.alert import raise_alerts
+from rollover.engine.cutoff import close_cut_off
 from rollover.engine.effects import Failed, perform
 from rollover.engine.host import Host
 from rollover.engine.look import Looker
@@ -183,6 +183,7 @@ def _enter(looker: Looker, seen: Sighting, failed: Mapping[str, str], *, proving
         if book.rounds and proving:
             count = int(host.store.note(f"after:{name}") or 0) + sum(e.connections for e in seen.endpoints)
             host.store.note(f"after:{name}", str(count))
+        close_cut_off(host, name, seen)
         _tell_states(host, name, world.book, book, seen)
     return replace(world, book=book)
 
@@ -215,8 +216,8 @@ def _finish(
     told = report(View(world, seen), step, extra, before, hurried=hurried)
     if world.book.adopted:
         with host.store.transaction():
-            due = None if hurried else _due(told, step, looker.service.check_every)
-            host.store.save_report(name, told.as_json(), due)
+            when = None if hurried else due(told, looker.service.check_every)
+            host.store.save_report(name, told.as_json(), when)
             _tell_changes(host, before, told, step.why)
     publish_status(host, reports_with(host, {}))
     failing = world.book.install is not None and not world.book.return_spent and bool(View(world, seen).failing())
@@ -242,14 +243,6 @@ def _stopped(host: Host, name: str, error: Exception) -> Outcome:
         with suppress(RolloverError):
             publish_status(host, reports_with(host, {name: told}))
     return Outcome(told, [found], error=error)
-
-
-def _due(told: Report, step: Rest, check_every: float) -> datetime | None:
-    """Return not before when the next look is needed; None for the next tick."""
-    if not calm(step.phase, told.level) or told.seen is None:
-        return None
-    regular = told.seen + timedelta(seconds=check_every)
-    return min(regular, told.not_before) if told.not_before is not None else regular
 
 
 def _ignored(looker: Looker) -> list[Problem]:

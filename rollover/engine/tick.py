@@ -35,10 +35,10 @@ class Ticked:
         codes = {o.exit_code for o in self.outcomes.values()} | ({EX_TEMPFAIL} if self.busy else {0})
         return 1 if 1 in codes else max(codes)
 
-    def raise_error(self) -> None:
-        """Raise the error to exit with, if there was one: rather a bug of ours than what was foreseen."""
-        for error in sorted(self.errors, key=lambda e: isinstance(e, RolloverError | OSError)):
-            raise error
+    @property
+    def error(self) -> Exception | None:
+        """The error to exit with, if there was one: rather a bug of ours than what was foreseen."""
+        return min(self.errors, key=lambda e: isinstance(e, RolloverError | OSError), default=None)
 
 
 async def tick(host: Host, names: Sequence[str], *, asked: bool) -> Ticked:

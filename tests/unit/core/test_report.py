@@ -14,7 +14,7 @@ from rollover.core.ledger import Patience
 from rollover.core.line import line
 from rollover.core.model import Book, Pause, Reload, Standing, State, World
 from rollover.core.problems import Level, Problem, problem
-from rollover.core.report import SCHEMA, Report, aged, failed, needs_person, report, unseen, worst
+from rollover.core.report import SCHEMA, Report, aged, due, failed, needs_person, report, unseen, worst
 from rollover.core.sighting import ResolverAnswer, Sighting, Signature
 from rollover.core.steps import Phase, Rest, Step
 from rollover.core.timing import stamp
@@ -548,6 +548,27 @@ def test_what_is_critical_is_looked_at_by_the_next_tick() -> None:
     it = entered(world(), look())
     hurried = report(View(it, look()), decided(it, look()), hurried=True)
     assert (hurried.action, hurried.not_before) == ("look", None)
+
+
+@pytest.mark.parametrize(
+    ("step", "seconds"),
+    [
+        (Rest(Phase.STEADY, "…"), 900),
+        (Rest(Phase.RETAINING, "…", seconds=86400, action="withdraw"), 900),
+        (Rest(Phase.RETAINING, "…", seconds=5, action="withdraw"), 5),
+        (Rest(Phase.RETAINING, "…", action="withdraw"), 900),
+        (Rest(Phase.WAITING, "…", seconds=3600, action="install"), None),
+        (Rest(Phase.PROPAGATING, "…", action="wait"), None),
+        (Rest(Phase.WITHDRAWING, "…", action="withdraw"), None),
+        (Rest(Phase.BLOCKED, "…"), None),
+    ],
+)
+def test_a_rollover_is_looked_at_by_every_tick(step: Rest, seconds: float | None) -> None:
+    """What is calm every `check_every`, and when the record that was kept for a rollback may go."""
+    it = told(world(), look(), step=step)
+
+    assert due(it, 900) == (None if seconds is None else at(seconds).wall)
+    assert due(replace(it, level=Level.CRITICAL), 900) is None
 
 
 # ---------------------------------------------------------------------------------- is mail deferred
