@@ -57,7 +57,8 @@ def install(
         else:
             replace(path, content, 0o644)
             lines.append(f"wrote {path}")
-    for arguments in (["daemon-reload"], ["enable", "--now", *TIMERS]):
+    # Not `enable --now`: that fails in a chroot, where an image is made and nothing can be started.
+    for arguments in (["daemon-reload"], ["enable", *TIMERS], ["start", *TIMERS]):
         if not dry_run:
             _systemctl(root, arguments)
         lines.append(f"{'would run' if dry_run else 'ran'}: systemctl {' '.join(arguments)}")
@@ -95,10 +96,11 @@ def remove(*, dry_run: bool = False, root: Path = Path("/")) -> list[str]:
         return ["no units of rollover are there: nothing to remove; look into /etc/cron.d/rollover, too"]
     lines = []
     if _systemd_runs(root):
-        disable = ["disable", "--now", *(path.name for path in present if path.name in TIMERS)]
-        if not dry_run:
-            _systemctl(root, disable)
-        lines.append(f"{'would run' if dry_run else 'ran'}: systemctl {' '.join(disable)}")
+        timers = [path.name for path in present if path.name in TIMERS]
+        for arguments in (["stop", *timers], ["disable", *timers]) if timers else ():
+            if not dry_run:
+                _systemctl(root, arguments)
+            lines.append(f"{'would run' if dry_run else 'ran'}: systemctl {' '.join(arguments)}")
     for path in present:
         if not dry_run:
             discard(path)
@@ -131,10 +133,13 @@ def _systemd_runs(root: Path) -> bool:
 
 def _systemctl(root: Path, arguments: Sequence[str]) -> Finished:
     if root != Path("/"):
-        if arguments[0] == "daemon-reload":
+        if arguments[0] not in ("enable", "disable"):
             return Finished(0, "", "")
-        arguments = [f"--root={root}", *(word for word in arguments if word != "--now")]
+        arguments = [f"--root={root}", *arguments]
     done = run(["systemctl", *arguments], timeout=60)
     if done.status:
-        raise CannotWrite(f"`systemctl {' '.join(arguments)}` failed: {done.last_line}", hint="run it by hand as root")
+        raise CannotWrite(
+            f"`systemctl {' '.join(arguments)}` failed: {done.last_line}",
+            hint="run it by hand as root to see why, then this command again",
+        )
     return done
