@@ -11,10 +11,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from rollover.core.errors import StateError
+from rollover.core.ledger import Ledger
+from rollover.core.model import Book, Standing
+from rollover.core.timing import Instant
+from rollover.core.tlsa import Tlsa
+from rollover.state.store import Store
 from tests.lab import Certificate, Lab
 from tests.rollover.driving import (
     advance_to,
@@ -24,6 +31,8 @@ from tests.rollover.driving import (
     only_serves,
     problem,
     service,
+    tick,
+    to_the_end,
     two_lines,
 )
 
@@ -183,13 +192,17 @@ def full(directory: Path) -> Iterator[None]:
 
 @dataclass
 class Fault:
-    """What hurts, what is said of it, and the exit codes of the commands; *status* 0: it still tells."""
+    """What hurts, what is said of it, and the exit codes of the commands; *status* 0: it still tells.
+
+    *keeps*: a deploy is still recorded, so it is not tried here.
+    """
 
     hurt: Callable[[Lab], AbstractContextManager[None]]
     words: str
     hint: str
     exits: int = 74
     status: int | None = None
+    keeps: bool = False
 
 
 RESTORE = "restore "
@@ -201,6 +214,9 @@ FAULTS = {
     "bad-middle": Fault(broken(overwritten(0.02, 0.9)), "database disk image is malformed", RESTORE),
     "cut": Fault(broken(lambda path: os.truncate(path, path.stat().st_size // 2)), "database disk image is malformed", RESTORE),
     "bad-row": Fault(broken(sql("UPDATE service SET book = '}' || book")), "malformed", RESTORE),
+    "bad-report": Fault(broken(sql("UPDATE service SET report = '}' || report")), "malformed", RESTORE, keeps=True),
+    "half-report": Fault(broken(sql("UPDATE service SET report = '{}'")), "malformed", RESTORE, keeps=True),
+    "bad-zone": Fault(broken(sql("UPDATE zone SET servers = '}'")), "malformed", RESTORE, status=0, keeps=True),
     "newer": Fault(broken(sql("PRAGMA user_version = 99")), "was written by a newer version of rollover (schema 99", "install that version again"),
     "of-another": Fault(broken(of_another), "is no database of rollover", "check `state`"),
     "locked": Fault(locked, "database is locked", "another process holds it", exits=75),
@@ -220,6 +236,8 @@ def test_fault(host: Lab, fault: Fault) -> None:
         "advance": ("advance", "mail"),
         "deploy": ("deploy", str(newer.fullchain), str(newer.privkey)),
     }
+    if fault.keeps:
+        del commands["deploy"]
     with fault.hurt(host), ThreadPoolExecutor(1 if fault.exits != 75 else 3) as pool:
         for name, done in zip(commands, pool.map(lambda words: host.rollover(*words), commands.values()), strict=True):
             if name == "status" and fault.status is not None:
@@ -232,10 +250,69 @@ def test_fault(host: Lab, fault: Fault) -> None:
             assert done.stdout == "", name
         assert host.served() == host.old.spki
         assert host.primary.tlsa() == records
-    host.rollover("advance", "mail", check=0)
+    tick(host)
     assert memory(host) == before
-    it = left_by_advance()
+    it = tick(host) if left_by_advance()["problems"] else left_by_advance()
     assert (it["phase"], it["level"], it["problems"]) == ("waiting", "ok", [])
+
+
+def test_damaged_files_of_the_vault(host: Lab) -> None:
+    """A garbled chain stops its service with the path and what helps; handing the certificate over mends it, and the key."""
+    new, vault = in_progress(host), host.state_directory / "vault"
+    chain, key = vault / "chains" / f"{new['fingerprint']}.pem", vault / "keys" / f"{new['spki_sha256']}.pem"
+    kept = {path: host.directory / path.parent.name for path in (chain, key)}
+    for path, copy in kept.items():
+        shutil.copy(path, copy)
+        path.write_text(path.read_text().replace("M", "N", 1))
+    message, hint = two_lines(host.rollover("advance", "mail", check=74).stderr)
+    assert message == f"the chain {chain} is damaged"
+    assert "hand the certificate over again" in hint
+    assert host.served() == host.old.spki
+    host.rollover("deploy", kept[chain], kept[key], check=0)
+    for path, copy in kept.items():
+        assert path.read_bytes() == copy.read_bytes()
+    it = advance_to(host, "waiting")
+    assert it["problems"] == []
+
+
+READERS: dict[str, Callable[[Store], object]] = {
+    "service.book = '}'": lambda it: it.book("mail"),
+    "service.report = '[]'": lambda it: it.report("mail"),
+    "service.report = '[1]'": lambda it: it.summaries(),
+    "service.due = 'soon'": lambda it: it.due("mail"),
+    "service.restore = '}'": lambda it: it.restore("mail"),
+    "standing.since = '}'": lambda it: it.book("mail"),
+    "standing.state = 'odd'": lambda it: it.book("mail"),
+    "ledger.entries = '[]'": lambda it: it.ledgers(["o."]),
+    "managed.rdata = 'zz'": lambda it: it.managed(["o."]),
+    "zone.updated = '[]'": lambda it: it.zone("z."),
+    "zone.servers = '}'": lambda it: it.zone("z."),
+    "event.detail = '}'": lambda it: it.events("mail"),
+    "event.time = 'then'": lambda it: it.events("mail"),
+    "intent.detail = '}'": lambda it: it.open_intents("mail"),
+    "intent.at = 'null'": lambda it: it.open_intents("mail"),
+}
+
+
+@pytest.mark.parametrize("damage", READERS)
+def test_every_damaged_column_is_a_fault_of_the_state(tmp_path: Path, damage: str) -> None:
+    """Whichever column is damaged, reading it says that the database is, and what to do: never a bug of the tool."""
+    now = Instant(datetime(2026, 1, 1, tzinfo=UTC), 1.0, "boot")
+    with closing(Store.open(tmp_path / "rollover.db")) as store:
+        store.save_book("mail", Book(standings={"f": Standing()}))
+        store.save_report("mail", {"name": "mail"}, now.wall)
+        store.save_ledgers([Ledger("o.")])
+        store.save_zone("z.", updated=now, servers={})
+        store.manage("o.", frozenset({Tlsa(3, 1, 1, bytes(32))}))
+        store.event("mail", "phase", "it went on", now.wall)
+        store.intend("mail", "update", {}, now)
+        column, _, value = damage.partition(" = ")
+        table, _, name = column.partition(".")
+        sql(f"UPDATE {table} SET {name} = {value}")(tmp_path / "rollover.db")
+        with pytest.raises(StateError, match="malformed") as caught:
+            READERS[damage](store)
+    assert caught.value.exit_code == 74
+    assert "restore rollover.db from a backup" in caught.value.hint
 
 
 def test_key_gone_from_the_vault(host: Lab) -> None:
@@ -253,8 +330,7 @@ def test_key_gone_from_the_vault(host: Lab) -> None:
     chain = host.state_directory / "vault" / "chains" / f"{new['fingerprint']}.pem"
     host.rollover("deploy", chain, kept, check=0)
     assert key.stat().st_mode & 0o777 == 0o600
-    host.rollover("advance", "mail", check=0)
-    assert left_by_advance()["problems"] == []
+    assert advance_until(host, lambda it: not it["problems"])["phase"] == "waiting"
 
 
 def in_progress(lab: Lab) -> dict[str, str]:
@@ -276,11 +352,11 @@ def test_full_disk_at_the_install(host: Lab) -> None:
         assert host.chain_file.read_bytes() == before
         assert sorted(p.name for p in host.chain_file.parent.iterdir()) == ["filler", host.chain_file.name]
         assert host.served() == host.old.spki
-    host.rollover("advance", "--wait", check=0)
+    to_the_end(host)
     assert host.served() == wanted["spki_sha256"]
     newest: Certificate = host.certificate()
     host.deploy(newest, check=0)
-    host.rollover("advance", "--wait", check=0)
+    to_the_end(host)
     only_serves(host, newest)
 
 
@@ -293,7 +369,7 @@ def test_nothing_there_yet(start_lab: Callable[..., Lab]) -> None:
     new = lab.certificate()
     assert f"{new.fingerprint[:16]} is recorded" in lab.deploy(new, check=0).stdout
     lab.rollover("adopt", "mail", check=0)
-    lab.rollover("advance", "--wait", check=0)
+    to_the_end(lab)
     only_serves(lab, new)
 
 
@@ -308,5 +384,5 @@ def test_starting_anew(start_lab: Callable[..., Lab]) -> None:
     lab.rollover("adopt", "mail", check=0)
     new = lab.certificate()
     lab.deploy(new, check=0)
-    lab.rollover("advance", "--wait", check=0)
+    to_the_end(lab)
     only_serves(lab, new)
