@@ -12,13 +12,20 @@ from .certificates import spki_of
 IMPLICIT_TLS = (465, 993, 995)
 
 
-def presented(address: str, port: int = 25, *, sni: str | None = None) -> x509.Certificate:
+CIPHERS = {"rsa": "ECDHE+aRSA", "ecdsa": "ECDHE+aECDSA"}
+
+
+def presented(address: str, port: int = 25, *, sni: str | None = None, algorithm: str = "") -> x509.Certificate:
     """Return the leaf that *address* presents. STARTTLS but for implicit-TLS ports.
 
-    *sni* is the server name to ask for; None sends none. Raises OSError (ssl.SSLError and
-    refused connections included) when there is no handshake.
+    *sni* is the server name to ask for; None sends none. *algorithm*: "rsa" or "ecdsa", for a server
+    that has both. Raises OSError (ssl.SSLError and refused connections included) when there is no
+    handshake.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if algorithm:  # from TLS 1.3 on the cipher says nothing of the key
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(CIPHERS[algorithm])
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     with socket.create_connection((address, port), timeout=5) as plain:
@@ -33,9 +40,9 @@ def presented(address: str, port: int = 25, *, sni: str | None = None) -> x509.C
     return x509.load_der_x509_certificate(der)
 
 
-def served(address: str, port: int = 25, *, sni: str | None = None) -> str:
+def served(address: str, port: int = 25, *, sni: str | None = None, algorithm: str = "") -> str:
     """Return the SHA-256 of the SubjectPublicKeyInfo that *address* presents, hexadecimal."""
-    return spki_of(presented(address, port, sni=sni))
+    return spki_of(presented(address, port, sni=sni, algorithm=algorithm))
 
 
 def greets(address: str, port: int) -> bool:

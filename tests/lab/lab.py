@@ -234,9 +234,9 @@ class Lab:
         """Issue a certificate of the lab's authority; options as of Authority.issue."""
         return self.authority.issue(names, **options)
 
-    def served(self, address: str = "", port: int = 25, *, sni: str | None = None) -> str:
+    def served(self, address: str = "", port: int = 25, *, sni: str | None = None, algorithm: str = "") -> str:
         """Return the SPKI SHA-256 that the MX presents in a new handshake, hexadecimal."""
-        return endpoint.served(address or self.options.mx_addresses[0], port, sni=sni)
+        return endpoint.served(address or self.options.mx_addresses[0], port, sni=sni, algorithm=algorithm)
 
     def second_mx(self, certificate: Certificate, address: str = at.MX_SECOND) -> Mx:
         """Start another Postfix at *address* that presents *certificate*; it ends with the lab.

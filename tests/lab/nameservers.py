@@ -119,9 +119,9 @@ class Secondary(Bind):
         for name in (at.DOMAIN, at.DANE_DOMAIN):
             self._declare(name, at.PRIMARY)
 
-    def stop_transfers(self) -> None:
-        """Hear no NOTIFY and reach no primary; go on answering with the zones as they are."""
-        for name in (at.DOMAIN, at.DANE_DOMAIN):
+    def stop_transfers(self, *zones: str) -> None:
+        """Hear no NOTIFY and reach no primary, of *zones* or of all; go on answering with the zones as they are."""
+        for name in zones or (at.DOMAIN, at.DANE_DOMAIN):
             # Nothing listens at this address.
             self._declare(name, "127.0.0.99", "allow-notify { none; };")
         self.apply()

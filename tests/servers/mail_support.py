@@ -31,8 +31,8 @@ def greets_imap(address: str) -> bool:
 
 
 @contextmanager
-def dovecot(directory: Path, certificate: Path, key: Path) -> Iterator[Path]:
-    """Run a real Dovecot that presents *certificate* on 143 and 993; yield its log."""
+def dovecot(directory: Path, certificate: Path, key: Path, address: str = at.SPARE[1]) -> Iterator[Path]:
+    """Run a real Dovecot that presents *certificate* on 143 and 993 of *address*; yield its log."""
     (directory / "run").mkdir(parents=True)
     log = directory / "log"
     configuration = directory / "dovecot.conf"
@@ -40,7 +40,7 @@ def dovecot(directory: Path, certificate: Path, key: Path) -> Iterator[Path]:
 base_dir = {directory}/run
 log_path = {log}
 protocols = imap
-listen = {at.SPARE[1]}
+listen = {address}
 ssl = yes
 ssl_cert = <{certificate}
 ssl_key = <{key}
@@ -69,7 +69,7 @@ verbose_ssl = yes
 """)
     server = subprocess.Popen(["dovecot", "-F", "-c", str(configuration)], stdin=subprocess.DEVNULL)
     try:
-        wait_for(lambda: greets_imap(at.SPARE[1]), "Dovecot greets")
+        wait_for(lambda: greets_imap(address), "Dovecot greets")
         yield log
     finally:
         server.terminate()
