@@ -66,7 +66,9 @@ async def adopt(
     async with nullcontext() if dry_run else locked(host.lock_file, host.clock, patience=60.0):
         looker = Looker(host, name)
         book = looker.book()
-        served = _stage_served(host, looker) if not book.adopted else None
+        served = _served(host, looker) if not book.adopted else None
+        if served is not None:
+            looker.expect(served.parsed)
         seen = await looker.look()
         chain = served.parsed if served is not None else _active_chain(looker, book)
         _refuse_unproven(seen, chain)
@@ -95,26 +97,24 @@ async def adopt(
         return outcome
 
 
-def _stage_served(host: Host, looker: Looker) -> Served:
-    """Return what is served today. Raises ConfigError when it cannot be told."""
-    target = host.hands.targets[looker.service.name][0]
-    if isinstance(target, PostfixTarget):
-        return Served(*target.postfix.current_chain(ports=looker.service.ports))
-    live = target.live()
-    if live.chain is None:
+def _served(host: Host, looker: Looker) -> Served:
+    """Return what is served today. Raises ConfigError, NotServed when it cannot be told."""
+    targets = host.hands.targets[looker.service.name]
+    found = [Served(*served) for target in targets if (served := target.served()) is not None]
+    if not found:
         raise ConfigError(
-            live.problem or f"{live.path}: nothing there",
+            f"nothing is at {' and '.join(target.label for target in targets)}",
             hint="put the key and the chain that the daemon serves today there, then adopt",
         )
-    content = Path(live.path).read_bytes()
-    from rollover.core.certificate import split_pem
-
-    key, chain = split_pem(content)
-    if key is None:
-        raise ConfigError(
-            f"{live.path} holds no key", hint="name chain_file (key and chain) in the install of the service"
-        )
-    return Served(key, chain, live.path)
+    first = found[0]
+    for other in found[1:]:
+        if other.parsed.fingerprint != first.parsed.fingerprint:
+            raise NotServed(
+                f"{first.where} is certificate {first.parsed.fingerprint[:16]}, "
+                f"{other.where} is {other.parsed.fingerprint[:16]}",
+                hint="put one of them into all, reload, then adopt; or describe the other as a service of its own",
+            )
+    return first
 
 
 def _active_chain(looker: Looker, book: Book) -> Chain:

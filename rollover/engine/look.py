@@ -30,6 +30,7 @@ class Looker:
         self.host = host
         self.service = host.service(name)
         self._credentials: dict[str, Credential] = {}
+        self._expected = ""
         self.dns: DnsLook | None = None
 
     # ------------------------------------------------------------------ memory
@@ -163,14 +164,21 @@ class Looker:
                         places.append(Endpoint(name, address, port, False, algorithm))
         return places, unresolved
 
+    def expect(self, chain: Chain) -> None:
+        """Say what a service serves that is not adopted yet: where others serve too, its key type is asked for."""
+        self._expected = facts(chain).algorithm
+
     def _algorithm(self, name: str, port: int) -> str:
         """Return the key type to ask for, where another service has a certificate at the same place."""
         shared = any(
             other.name != self.service.name and name in other.hosts and port in other.ports
             for other in self.host.services.values()
         )
-        mine = self.credential(self.book().active) if shared else None
-        return mine.algorithm if mine is not None and mine.algorithm in ("rsa", "ecdsa") else ""
+        if not shared:
+            return ""
+        mine = self.credential(self.book().active)
+        algorithm = mine.algorithm if mine is not None else self._expected
+        return algorithm if algorithm in ("rsa", "ecdsa") else ""
 
     def refusals(self) -> list[Problem]:
         """Return where a primary refused our TSIG in the last look: what every update would meet."""

@@ -81,6 +81,21 @@ class CommandTarget:
             )
         return LiveFile(self.label, identity, chain)
 
+    def served(self) -> tuple[bytes, bytes, str] | None:
+        from rollover.core.certificate import split_pem  # here: see livefile.usable_chain
+
+        live = self.live()
+        if live.chain is None:
+            if not any(Path(path).exists() for path in self._paths()):
+                return None
+            raise MailConfigError(live.problem, hint="put the key and the chain that the daemon serves today there")
+        cert, key = self.cert_file or self.chain_file, self.key_file or self.chain_file
+        found, _ = split_pem(look(Path(key)).content)
+        _, chain = split_pem(look(Path(cert)).content)
+        if found is None:  # replaced since live() saw it
+            raise MailConfigError(f"{key}: the key is gone", hint="something else writes there; try again")
+        return found, chain, " and ".join(dict.fromkeys((cert, key)))
+
     def install(self, key_pem: bytes, chain_pem: bytes) -> str:
         owner, group = self._account()
         contents = {

@@ -71,10 +71,17 @@ class Postfix:
         """
         return assignments(postconf(self.config_directory, "-n", *CERTIFICATE_PARAMETERS))
 
-    def current_chain(self, *, ports: Collection[int] | None = None) -> tuple[bytes, bytes, str]:
+    def current_chain(
+        self,
+        chain_file: str | Path = "",
+        *,
+        ports: Collection[int] | None = None,
+        beside: Collection[str | Path] = (),
+    ) -> tuple[bytes, bytes, str]:
         """Return (key PEM, chain PEM, where) of the one certificate that Postfix is configured with today.
 
-        *where* names parameters and files. Raises MailConfigError for none, several (by algorithm,
+        What it names of *beside*, the chain files of other services, is theirs and does not count;
+        *chain_file* is the file of the service that asks. *where* names parameters and files. Raises MailConfigError for none, several (by algorithm,
         by service, or by SNI) or unreadable files, and CertificateError for a key that is not the leaf's.
         """
         instance = read_instance(self.config_directory)
@@ -95,7 +102,15 @@ class Postfix:
                     f"{self.config_directory}: services {first} and {service} have different certificates",
                     hint="list in `ports` only those of this certificate, or remove the -o options in master.cf",
                 )
-        files = chains or [path for pair in pairs for path in pair]
+        theirs = {os.path.normpath(path) for path in beside}
+        own = [path for path in chains if os.path.normpath(path) not in theirs]
+        files = own or [path for pair in pairs for path in pair]
+        if not files and chains:
+            raise MailConfigError(
+                f"{self.config_directory}: {CHAIN_FILES} names nothing but {' and '.join(chains)}, of other services",
+                hint=f"write the key and the chain of this one to {chain_file}, name it too, reload, adopt: "
+                f"`postconf -c {self.config_directory} -e '{CHAIN_FILES} = {', '.join((*chains, str(chain_file)))}'`",
+            )
         if not files:
             raise MailConfigError(
                 f"{self.config_directory}: Postfix is configured with no certificate",
@@ -108,7 +123,9 @@ class Postfix:
             raise MailConfigError(
                 f"{self.config_directory}: Postfix is configured with certificates of several algorithms"
                 f" ({', '.join(files)})",
-                hint="keep one of them and reload, then adopt: "
+                hint=f"one file for each service, key and chain, in {CHAIN_FILES}: {', '.join(map(str, (chain_file, *beside)))}"
+                if beside
+                else "keep one of them and reload, then adopt: "
                 "`postconf -X smtpd_tls_eccert_file smtpd_tls_eckey_file`, or one file in smtpd_tls_chain_files",
             )
         key, chain = split_pem(content)

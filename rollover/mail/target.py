@@ -34,6 +34,13 @@ class Target(Protocol):
         """Return what is on disk and whether the daemon's configuration reads it. Never raises."""
         ...
 
+    def served(self) -> tuple[bytes, bytes, str] | None:
+        """Return (key PEM, chain PEM, where) of what the daemon is configured with today; None while there is nothing.
+
+        Raises MailError, CertificateError, PermissionsError where that cannot be told, or is no usable pair.
+        """
+        ...
+
     def install(self, key_pem: bytes, chain_pem: bytes) -> str:
         """Put key and chain in place, durably; return the identity that live() shows then.
 
@@ -76,6 +83,9 @@ class PostfixTarget:
     def live(self) -> LiveFile:
         wiring = self.postfix.wiring(self.chain_file, ports=self._ports, beside=self._beside)
         return dataclasses.replace(read_live(self.chain_file), wiring=wiring)
+
+    def served(self) -> tuple[bytes, bytes, str] | None:
+        return self.postfix.current_chain(self.chain_file, ports=self._ports, beside=self._beside)
 
     def install(self, key_pem: bytes, chain_pem: bytes) -> str:
         return install(self.chain_file, joined(key_pem, chain_pem))

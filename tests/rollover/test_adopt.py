@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +110,29 @@ def test_postfix_cannot_see_the_live_file(lab: Lab) -> None:
     assert (service(lab)["phase"], service(lab)["level"]) == ("unadopted", "warning")
     lab.rollover("adopt", "mail", check=0)
     only_serves(lab, lab.old)
+
+
+@pytest.mark.lab(ttl=TTL, senders=False)
+def test_a_daemon_with_key_and_certificate_in_two_files(lab: Lab) -> None:
+    """An install by command with `cert_file` and `key_file` is adopted as it is, and rolls over."""
+    cert, key = (Path(lab.mx.get(f"smtpd_tls_{kind}_file")) for kind in ("cert", "key"))
+    files = {"cert_file": str(cert), "key_file": str(key)}
+    reload = ["postfix", "-c", str(lab.mx.config_directory), "reload"]
+    lab.configure(**SETTINGS, install=[{"kind": "command", **files, "reload": reload}])
+    new, other = lab.certificate(), lab.certificate()
+
+    key.rename(key.with_suffix(".away"))
+    message, _ = two_lines(lab.rollover("adopt", "mail", check=78).stderr)
+    assert f"{key} does not exist" in message
+    key.write_bytes(other.privkey.read_bytes())
+    message, _ = two_lines(lab.rollover("adopt", "mail", check=78).stderr)
+    assert "the key is not that of the certificate" in message
+    key.with_suffix(".away").rename(key)
+
+    before = cert.read_bytes(), key.read_bytes()
+    said = lab.rollover("adopt", "mail", check=0).stdout
+    assert f"adopted certificate {lab.old.fingerprint[:16]} ({cert} and {key})" in said
+    assert (cert.read_bytes(), key.read_bytes()) == before
+    lab.deploy(new, check=0)
+    advance_to(lab, "steady")
+    only_serves(lab, new)
