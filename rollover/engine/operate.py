@@ -167,10 +167,10 @@ async def release(host: Host, name: str, *, withdraw: bool, say: Say) -> None:
             for owner in seen.owners:
                 host.store.unmanage(owner.target, host.store.managed([owner.target])[owner.target])
             host.store.forget_service(name)
-    say(f"{name} is released. " + (_left(seen) if withdraw else RECORDS_STAY))
+    say(f"{name} is released. " + (released(seen) if withdraw else RECORDS_STAY))
 
 
-def _left(seen: Sighting) -> str:
+def released(seen: Sighting) -> str:
     """Return what is true of DANE after our records were withdrawn."""
     left = {o.target: o.primary.rrset for o in seen.owners if o.primary is not None and o.primary.rrset}
     if not left:
