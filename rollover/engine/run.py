@@ -29,6 +29,7 @@ from rollover.engine.cutoff import close_cut_off
 from rollover.engine.effects import Failed, perform
 from rollover.engine.host import Host
 from rollover.engine.look import Looker
+from rollover.engine.neighbours import note_shown
 from rollover.engine.status import publish_status, reports_with
 from rollover.state.lock import locked
 from rollover.state.services import Summary
@@ -184,6 +185,7 @@ def _enter(looker: Looker, seen: Sighting, failed: Mapping[str, str], *, proving
             count = int(host.store.note(f"after:{name}") or 0) + sum(e.connections for e in seen.endpoints)
             host.store.note(f"after:{name}", str(count))
         close_cut_off(host, name, seen)
+        note_shown(host, View(world, seen))
         _tell_states(host, name, world.book, book, seen)
     return replace(world, book=book)
 
@@ -239,7 +241,8 @@ def _stopped(host: Host, name: str, error: Exception) -> Outcome:
     if it.adopted:
         with suppress(RolloverError), host.store.transaction():
             host.store.save_report(name, told.as_json(), None)
-            host.store.event_once(name, "error", message, now, hint=hint)
+            if (found.code, message) not in {(d.problem.code, d.problem.message) for d in before.problems}:
+                host.store.event(name, "error", message, now, hint=hint)
         with suppress(RolloverError):
             publish_status(host, reports_with(host, {name: told}))
     return Outcome(told, [found], error=error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def test_a_half_written_lineage_is_tried_again(lab: Lab, tmp_path: Path) -> None
     lab.configure(
         check_every="1m",
         source=str(lineage.directory),
-        alert={"command": ["/bin/sh", "-c", f"cat >> {alerts}"], "repeat": "1s"},
+        alert={"command": ["/bin/sh", "-c", f"cat >> {alerts}"]},
     )
     lab.rollover("adopt", "mail", check=0)
     quiet = lab.rollover("status", "--quiet", check=0)
@@ -140,8 +141,8 @@ def test_a_mail_server_that_greets_slowly_is_no_trouble_for_a_hook(lab: Lab, tmp
 def test_what_is_critical_is_told_at_once_again_and_when_it_is_over(lab: Lab, tmp_path: Path) -> None:
     """`status` tells of the last look, `--fresh` looks and keeps nothing; `advance` calls the command of [alert]."""
     alerts = tmp_path / "alerts"
-    alert = {"command": ["/bin/sh", "-c", f"cat >> {alerts}"], "repeat": "1s"}
-    lab.configure(check_every="1m", alert=alert)
+    alert = {"command": ["/bin/sh", "-c", f"cat >> {alerts}"]}
+    lab.configure(check_every="1m", alert=alert | {"repeat": "1h"})
     lab.rollover("adopt", "mail", check=0)
     database = lab.state_directory / "rollover.db"
     before = database.read_bytes()
@@ -155,11 +156,20 @@ def test_what_is_critical_is_told_at_once_again_and_when_it_is_over(lab: Lab, tm
     assert database.read_bytes() == before
     assert not alerts.exists()
 
-    lab.rollover("advance", "mail", check=1)
+    for _ in range(2):
+        lab.rollover("advance", "mail", check=1)
     assert lab.rollover("status").returncode == 2
-    lab.rollover("advance", "mail", check=1)
+    assert len(told(alerts)) == 1, "not again before `repeat` is over"
+    lab.configure(check_every="1m", alert=alert | {"repeat": "1s"})
+    deadline = time.monotonic() + 60
+    while len(told(alerts)) < 2:
+        assert time.monotonic() < deadline
+        lab.rollover("advance", "mail", check=1)
+    lab.configure(check_every="1m", alert=alert | {"repeat": "1h"})
     lab.mx.start()
-    tick(lab)
+    while len(told(alerts)) < 3:
+        assert time.monotonic() < deadline + 60
+        tick(lab)
     tick(lab)
 
     first, again, over = told(alerts)
