@@ -83,8 +83,8 @@ def not_allowed(writable: Sequence[str | Path], root: Path = Path("/")) -> list[
     """Return which of *writable* the installed unit does not let ``advance`` write to; [] without a unit of ours."""
     with suppress(RolloverError):
         if (text := ours(root / DIRECTORY / "rollover-advance.service")) is not None:
-            allowed = shlex.split(text.partition("ReadWritePaths=")[2].partition("\n")[0])
-            return [str(path) for path in writable if f"-{path}" not in allowed]
+            allowed = f" {text.partition('ReadWritePaths=')[2].partition(chr(10))[0]} "
+            return [str(path) for path in writable if f" {_quoted(f'-{path}')} " not in allowed]
     return []
 
 

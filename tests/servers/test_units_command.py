@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rollover import units as units_module
 from rollover.units import TIMERS, UNITS
 from tests.lab import Lab
 from tests.servers.mail_support import safe_directory
@@ -116,3 +117,35 @@ def test_without_systemd_the_crontab_is_printed(shared_lab: Lab) -> None:
     assert advance == f"  * * * * * root {command} advance >/dev/null 2>&1"
     assert status == f"  5 * * * * root {command} status --quiet"
     assert "nothing to remove; look into /etc/cron.d/rollover" in removed.stdout
+
+
+def test_directories_that_came_later_are_found() -> None:
+    """What the configuration writes to and the installed unit does not allow is told, odd names included."""
+    before, after = ["/srv/a b", "/srv/100%"], ["/srv/a b", "/srv/100%", "/srv/new", "/srv/a"]
+    with safe_directory() as root:
+        (root / "run/systemd/system").mkdir(parents=True)
+        assert units_module.not_allowed(after, root) == [], "there is no unit"
+        units_module.install(command="/bin/true", writable=before, root=root)
+
+        assert units_module.not_allowed(before, root) == []
+        assert units_module.not_allowed(after, root) == ["/srv/new", "/srv/a"]
+
+
+@pytest.mark.parametrize(
+    ("place", "line", "found"),
+    [
+        ("etc/cron.d/rollover", "* * * * * root /usr/local/bin/rollover advance >/dev/null 2>&1", True),
+        ("etc/crontab", "*/2 * * * * root /opt/r/rollover --config /srv/r.toml advance", True),
+        ("var/spool/cron/crontabs/root", "PATH=/usr/local/bin\n* * * * * rollover advance mail", True),
+        ("etc/cron.d/rollover", "# * * * * * root /usr/local/bin/rollover advance", False),
+        ("etc/cron.d/rollover", "5 * * * * root /usr/local/bin/rollover status --quiet", False),
+        ("var/spool/cron/crontabs/www-data", "* * * * * /usr/local/bin/rollover advance", False),
+    ],
+)
+def test_a_crontab_that_calls_advance_is_found(place: str, line: str, found: bool) -> None:
+    """A line in root's crontabs counts; a comment, another command or another user's crontab does not."""
+    with safe_directory() as root:
+        (root / place).parent.mkdir(parents=True)
+        (root / place).write_text(f"{line}\n")
+
+        assert units_module.ticking(root) == (str(root / place) if found else "")

@@ -14,6 +14,7 @@ import pytest
 from rollover.config import CommandInstall, Config, NameServer, PostfixInstall, load
 from rollover.config.mistakes import EXAMPLES, TABLES
 from rollover.core.errors import ConfigError, PermissionsError, RolloverError
+from rollover.engine.trust import roots
 
 SMALLEST = """
 [dns]
@@ -171,6 +172,56 @@ def test_a_zone_has_its_own_primary_and_key_or_the_common_ones(write: Write) -> 
     assert (half.primary, half.tsig_key) == (dns.primary, Path("/etc/rollover/net.key"))
     other = dns.for_zone("example.org.")
     assert (other.primary, other.tsig_key) == (dns.primary, dns.tsig_key)
+
+
+BLOCK = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n"
+TRUSTS: dict[str, tuple[str | None, str]] = {
+    "no such file": (None, "No such file or directory"),
+    "an empty file": ("", "there is no certificate in it"),
+    "a file of something else": ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "no certificate in it"),
+    "bad base64": (BLOCK.format("A"), "not base64"),
+    "no certificate in base64": (BLOCK.format("AAAA"), "cannot be decoded"),
+    "a truncated file": (BLOCK.format("AAAA")[:40], "truncated"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", TRUSTS)
+def test_a_trust_that_holds_no_certificates(row: str, write: Write, tmp_path: Path) -> None:
+    """It is found when it is used, and told like any mistake: 78, the file with the service, key and value."""
+    content, problem = TRUSTS[row]
+    ca = tmp_path / "ca.pem"
+    if content is not None:
+        ca.write_text(content)
+    dns, header, services = SMALLEST.partition("[services.mail]")
+    more = write(
+        header.replace("mail", '"mx.example"') + services.replace("mail.install", '"mx.example".install'),
+        "services.d/x.toml",
+    )
+    more.write_text(more.read_text().replace("hosts", f'trust = "{ca}"\nhosts'))
+    config = load(write(dns))
+
+    with pytest.raises(ConfigError) as caught:
+        roots(config, config.services["mx.example"])
+
+    assert caught.value.exit_code == 78
+    assert caught.value.message.startswith(f'{more}: services."mx.example".trust = "{ca}": ')
+    assert problem in caught.value.message
+    assert "PEM" in caught.value.hint
+
+
+def test_a_host_without_ca_certificates(write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With "auto" there is nothing to compare with, with "none" nothing is asked for; "system" has to be there."""
+    monkeypatch.setattr("rollover.engine.trust.SYSTEM_TRUST", tmp_path / "store.crt")
+    found = {}
+    for word in ("auto", "none", "system"):
+        config = load(write(SMALLEST.replace("hosts", f'trust = "{word}"\nhosts')))
+        try:
+            found[word] = roots(config, config.services["mail"])
+        except ConfigError as error:
+            found[word] = error.message
+
+    assert (found["auto"], found["none"]) == (None, None)
+    assert f'services.mail.trust = "system" ({tmp_path}/store.crt): No such file' in str(found["system"])
 
 
 def test_nothing_can_be_changed_after_reading(write: Write) -> None:
