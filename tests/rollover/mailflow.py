@@ -1,0 +1,172 @@
+"""Mail in a steady flow, and the caches that it meets: what was lost, and whether the moment was the worst one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self
+
+from tests.lab import Lab, wait_for
+from tests.lab import addresses as at
+from tests.lab.bind import Bind
+from tests.lab.lab import SendingHost
+from tests.lab.maillog import Counts, Mark
+from tests.lab.unbound import Resolver
+
+LEAST = 5  # messages that arrive at the senders in every whole second
+BEAT = 0.1
+HELD_UP = 0.3
+LOOK = 0.02
+
+
+class Heartbeat:
+    """A thread that does nothing but wake up: how late it was tells how late the load generator may have been."""
+
+    def __init__(self) -> None:
+        self.late: dict[int, float] = {}
+        """The longest that it was held up, in seconds, for each whole second of Unix time that it slept through."""
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._over.is_set():
+            begin, wall = time.monotonic(), time.clock_gettime(time.CLOCK_REALTIME)
+            self._over.wait(BEAT)
+            late = time.monotonic() - begin - BEAT
+            for second in range(int(wall), int(wall + BEAT + late) + 1):
+                self.late[second] = max(late, self.late.get(second, 0.0))
+
+
+@contextmanager
+def steady_mail(lab: Lab, per_second: float = 10) -> Iterator[Callable[[], Counts]]:
+    """Keep mail flowing within the block; yields what returns the counts since it began.
+
+    In every whole second of the block at least LEAST messages arrive at the senders, else it fails. After
+    the block every message has an outcome: count then.
+    """
+    begin = lab.mail.mark()  # nothing is in flight: every connection that is counted has its message
+    lab.load.start(per_second)
+    with Heartbeat() as heart:
+        try:
+            time.sleep(1.0)  # from here on whole seconds are full
+            full = lab.mail.mark()
+            yield lambda: lab.mail.since(begin)
+            end = lab.mail.mark()
+        finally:
+            lab.load.abandon()
+    lab.load.stop()  # every message has an outcome
+    _never_thin(lab, full, end, heart)
+
+
+def _never_thin(lab: Lab, since: Mark, until: Mark, heart: Heartbeat) -> None:
+    counts = lab.mail.arrivals()
+    thin = {second: counts[second] for second in range(since.second + 1, until.second) if counts[second] < LEAST}
+    why = "this process was on time: the senders were slow to take mail"
+    late = max((heart.late.get(second, 0.0) for second in thin), default=0.0)
+    if late > HELD_UP:
+        why = f"the load generator itself was held up for {late:.1f} s: this machine is too busy to tell"
+    assert not thin, f"less than {LEAST} messages a second arrived at the senders: {thin}; {why}"
+
+
+def nothing_deferred(lab: Lab, mail: Counts | None = None) -> None:
+    """Assert that all mail since the lab's start, or *mail*, arrived, every connection authenticated by DANE.
+
+    To be called when no load is running. A sender makes one connection for each message.
+    """
+    assert not lab.load.running, "counted too early: mail is in flight"
+    assert not lab.load.injected - lab.mail.outcomes(), "every message has an outcome"
+    mail = lab.mail if mail is None else mail
+    assert (mail.deferred, mail.bounced, mail.other) == (0, 0, 0), f"{mail}\n{mail.reasons}"
+    assert mail.verified >= mail.sent > 0, mail
+
+
+# ------------------------------------------------------------------------------------------- caches
+
+
+def fill_caches(lab: Lab, owner: str = at.OWNER, target: str = "") -> list[tuple[str, ...]]:
+    """Let every sender's resolver hold the RRset as it is now: the worst moment to change it.
+
+    *target*: where the records are, if *owner* is a CNAME. Returns the records that each of them holds.
+    """
+    held = []
+    for sender in lab.senders:
+        sender.resolver.fill(owner)
+        held.append(sender.resolver.cached(target or owner).records)
+        assert held[-1], f"{sender.resolver.name} does not hold {target or owner}"
+    return held
+
+
+@contextmanager
+def at_the_worst_moment(
+    lab: Lab,
+    owner: str = at.OWNER,
+    *,
+    target: str = "",
+    server: Bind | None = None,
+    senders: Sequence[SendingHost] = (),
+) -> Iterator[None]:
+    """Keep the senders' caches filled, out of phase; assert that they hold the old RRset when the block changes it.
+
+    *target*: where the records are, if *owner* is a CNAME. *server*: whose change counts, the primary's by
+    default. *senders*: whose caches; all by default. Until the change each is filled anew every half TTL.
+    """
+    place, watched = target or owner, server or lab.primary
+    old = watched.tlsa(place).records
+    caches = [_Cache(host.resolver, owner, place, old) for host in senders or lab.senders]
+    for number, cache in enumerate(caches, 1):
+        cache.fill(number / len(caches))
+    held: list[tuple[str, ...]] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            if watched.tlsa(place).records != old:
+                now = time.monotonic()
+                held.extend([cache.held(now) for cache in caches])
+                return
+            for cache in caches:
+                if time.monotonic() > cache.due:
+                    cache.fill()
+            over.wait(LOOK)
+
+    watcher = threading.Thread(target=watch, name="worst-moment", daemon=True)
+    watcher.start()
+    try:
+        yield
+        wait_for(lambda: held, f"{watched.name} shows another RRset of {place} than {old}")
+    finally:
+        over.set()
+        watcher.join()
+    assert held == [old] * len(caches), "every cache holds the old RRset when it is changed"
+
+
+class _Cache:
+    """What one sender's resolver is sure to hold, and until when (monotonic seconds)."""
+
+    def __init__(self, resolver: Resolver, owner: str, place: str, old: tuple[str, ...]) -> None:
+        self.resolver, self.owner, self.place, self.old = resolver, owner, place, old
+        self.due = self.until = 0.0
+
+    def fill(self, share: float = 1.0) -> None:
+        """Let it hold the RRset for a TTL; the next time is due after *share* of half of that."""
+        begin = time.monotonic()
+        got = self.resolver.fill(self.owner).rrset
+        self.due = begin + max(got.ttl, 1) / 2 * share
+        if got.records == self.old:
+            self.until = begin + got.ttl
+        # Else the change came between forgetting and asking: it held the old RRset up to that very moment.
+
+    def held(self, now: float) -> tuple[str, ...]:
+        """Return what it held at *now*, a moment ago."""
+        found = self.resolver.cached(self.place).records
+        return self.old if now < self.until else found
