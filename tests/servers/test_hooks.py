@@ -15,7 +15,8 @@ import pytest
 
 from rollover import hooks, units
 from rollover.core.errors import CannotWrite, PermissionsError, RolloverError, UsageError
-from tests.lab import Lab, wait_for
+from tests.lab import Certificate, Lab, wait_for
+from tests.rollover.driving import goal, left_by_advance, only_serves, tick, to_the_end, two_lines
 from tests.servers.mail_support import safe_directory
 
 NOBODY = pwd.getpwnam("nobody")
@@ -306,6 +307,88 @@ def test_hooks_are_clean_for_shellcheck(root: Path, recorder: Recorder) -> None:
     done = subprocess.run(["shellcheck", "--shell=sh", *files], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout) == (0, "")
+
+
+# --- on a host that serves mail -------------------------------------------------------------------
+
+NAME = "mail.example.test"
+ROLLING = {"check_every": "30s", "retain": "1s", "drain": "1s"}
+
+
+def copied(certificate: Certificate, directory: Path, chain: str, key: str) -> Certificate:
+    """Put a certificate into a lineage with these file names, as a client that renewed it would."""
+    directory.mkdir(exist_ok=True)
+    shutil.copy(certificate.fullchain, directory / chain)
+    shutil.copy(certificate.privkey, directory / key)
+    return certificate
+
+
+@pytest.mark.lab(ttl=2, senders=False)
+def test_certificates_of_acme_sh_come_by_the_hook_and_without_it(lab: Lab, tmp_path: Path) -> None:
+    """The deploy function hands over what acme.sh keeps in NAME_ecc; where it never runs `advance` finds it there."""
+    (tmp_path / "deploy").mkdir()
+    lineage = tmp_path / f"{NAME}_ecc"
+    names = ("fullchain.cer", f"{NAME}.key")
+    copied(lab.old, lineage, *names)
+    lab.configure(source=str(lineage), **ROLLING)
+    lab.rollover("adopt", "mail", check=0)
+    lab.rollover("hook", "install", "acme.sh", env={"LE_WORKING_DIR": str(tmp_path)}, check=0)
+
+    first = copied(lab.certificate(), lineage, *names)
+    arguments = f"{NAME} {lineage}/{NAME}.key {lineage}/{NAME}.cer {lineage}/ca.cer {lineage}/fullchain.cer"
+    done = shell("dash", f"{FUNCTIONS} . {tmp_path}/deploy/rollover.sh; rollover_deploy {arguments}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"mail: certificate {first.fingerprint[:16]} is recorded" in done.stdout
+    assert goal(left_by_advance()) == first.fingerprint
+
+    missed = copied(lab.certificate(), lineage, *names)
+    tick(lab)
+    assert goal(left_by_advance()) == missed.fingerprint
+    to_the_end(lab)
+    only_serves(lab, missed)
+
+
+def of_another_name(lab: Lab) -> Certificate:
+    return lab.certificate(names=("www.example.test",))
+
+
+def cut_short(lab: Lab) -> Certificate:
+    it = lab.certificate()
+    it.fullchain.write_bytes(it.fullchain.read_bytes()[:-30])
+    return it
+
+
+def open_to_others(lab: Lab) -> Certificate:
+    it = lab.certificate()
+    it.privkey.chmod(0o644)
+    return it
+
+
+@pytest.mark.lab(ttl=2, senders=False)
+def test_a_bad_lineage_is_refused_through_the_hook(lab: Lab, tmp_path: Path) -> None:
+    """The hook names no service: what the `source` of one holds and cannot be served is refused with its code and hint."""
+    lineage, names = tmp_path / "live", ("fullchain.pem", "privkey.pem")
+    copied(lab.old, lineage, *names)
+    lab.configure(source=str(lineage), **ROLLING)
+    lab.rollover("adopt", "mail", check=0)
+    lab.rollover("hook", "install", "certbot", check=0)
+    hook = lab.certbot.config_directory / "renewal-hooks/deploy/rollover"
+    rows = (
+        (of_another_name, 65, "is for www.example.test, not for mail.example.test", "order one that names"),
+        (cut_short, 65, "a PEM block begins and does not end", "copy it anew from the ACME client"),
+        (open_to_others, 77, f"{lineage}/privkey.pem can be read by others (mode 0644)", "chmod o= "),
+    )
+    for make, code, words, advice in rows:
+        copied(make(lab), lineage, *names)
+        done = subprocess.run(
+            [hook], env={"RENEWED_LINEAGE": str(lineage)}, capture_output=True, text=True, check=False
+        )
+        message, hint = two_lines(done.stderr)
+        assert (done.returncode, done.stdout) == (code, ""), make
+        assert words in message
+        assert advice in hint
+    assert lab.served() == lab.old.spki
+    assert lab.primary.tlsa().records == (lab.old.tlsa,)
 
 
 # --- units ----------------------------------------------------------------------------------------

@@ -19,9 +19,14 @@ ROWS = {
         {"zone": "example.org.", "changes": [{**CHANGE, "add": [str(rr("B"))], "delete": []}]},
         f"{OWNER} has what it was to have",
     ),
-    "an update that was not applied": (
+    "an addition that was not applied": (
         "update",
-        {"zone": "example.org.", "changes": [{**CHANGE, "add": [str(rr("C"))], "delete": [str(rr("A"))]}]},
+        {"zone": "example.org.", "changes": [{**CHANGE, "add": [str(rr("C"))], "delete": []}]},
+        f"{OWNER} does not have what it was to have",
+    ),
+    "a removal that was not applied": (
+        "update",
+        {"zone": "example.org.", "changes": [{**CHANGE, "add": [], "delete": [str(rr("A"))]}]},
         f"{OWNER} does not have what it was to have",
     ),
     "an update of an owner that nobody sees": (
