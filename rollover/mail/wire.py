@@ -18,10 +18,11 @@ MAX_REPLY_LINES = 100
 MAX_RECEIVED = 512 * 1024  # octets on one connection; OpenSSL itself refuses a chain of over 100 KiB
 CLOSING = 1.0  # seconds for the last octets to leave
 
-# A sender with DANE speaks TLS 1.0 at least (RFC 7671 §3), and Postfix delivers over it to this day
-# (smtp_tls_mandatory_protocols = >=TLSv1, security level 0). Whatever it would deliver to is seen
-# here, so that an old server is reported with its certificate and not as one without TLS.
-OLDEST = SSL.TLS1_VERSION
+# RFC 7671 §3 asks for TLS 1.0 at least, and Postfix still allows it (smtp_tls_mandatory_protocols =
+# >=TLSv1); but with OpenSSL 3 its handshakes over TLS 1.0 and 1.1 fail, and the mail is deferred. So
+# a server without TLS 1.2 is none that presents its certificate, and is told with the reason.
+OLDEST = SSL.TLS1_2_VERSION
+TOO_OLD = ("alert protocol version", "unsupported protocol")  # how OpenSSL, there and here, puts it
 CIPHERS = {
     "": b"ALL:!aNULL:!eNULL:@SECLEVEL=0",
     "rsa": b"aRSA:!eNULL:@SECLEVEL=0",
@@ -46,7 +47,7 @@ def words(octets: bytes, limit: int = 200) -> str:
 def tls_context(algorithm: str) -> SSL.Context:
     """Return a context that accepts any certificate, never resumes, and asks for *algorithm* only.
 
-    With "rsa" or "ecdsa" the handshake is TLS 1.2 at most: up to there cipher suites name the kind of key.
+    With "rsa" or "ecdsa" the handshake is TLS 1.2, whose cipher suites name the kind of key.
     """
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_verify(SSL.VERIFY_NONE)
@@ -63,8 +64,9 @@ def tls_context(algorithm: str) -> SSL.Context:
 def _reason(error: SSL.Error) -> str:
     """Return the last reason of OpenSSL's error queue."""
     for entry in reversed(error.args[0] if error.args and isinstance(error.args[0], list) else []):
-        if entry[-1]:
-            return str(entry[-1])
+        if reason := str(entry[-1]):
+            old = any(words in reason for words in TOO_OLD)
+            return f"{reason} (nothing later than TLS 1.1 there: senders defer)" if old else reason
     return "the handshake failed"
 
 

@@ -206,9 +206,9 @@ async def test_dovecot_presents_on_both_ports(shared_lab: Lab, tmp_path: Path) -
     assert all("by logging out" in line for line in ends), ends
 
 
-@pytest.mark.parametrize("version", ["-tls1", "-tls1_1", "-tls1_3"])
-async def test_openssl_server_of_one_version_presents(shared_lab: Lab, version: str) -> None:
-    """A server that speaks TLS 1.0, 1.1 or 1.3 alone, on a port of no mail protocol, is seen as well."""
+@pytest.mark.parametrize("version", ["-tls1", "-tls1_1", "-tls1_2", "-tls1_3"])
+async def test_openssl_server_of_one_version(shared_lab: Lab, version: str) -> None:
+    """A server that speaks TLS 1.2 or 1.3 alone, on a port of no mail protocol, is seen; an older one is told as old."""
     certificate = shared_lab.certificate(names=("www.example.test",), key="p384")
     command = ["openssl", "s_server", "-accept", f"{at.SPARE[2]}:4433", "-quiet", version, "-cipher", "ALL:@SECLEVEL=0"]
     files = ["-cert", str(certificate.cert), "-key", str(certificate.privkey), "-cert_chain", str(certificate.chain)]
@@ -225,5 +225,26 @@ async def test_openssl_server_of_one_version_presents(shared_lab: Lab, version: 
         server.terminate()
         server.communicate(timeout=10)
 
-    assert [chain.fingerprint for chain in seen.chains] == [certificate.fingerprint]
-    assert len(seen.chains[0].links) == 2
+    if version in ("-tls1", "-tls1_1"):
+        assert (seen.outcome, seen.chains) == (Outcome.NO_TLS, ())
+        assert seen.detail.endswith("alert protocol version (nothing later than TLS 1.1 there: senders defer)")
+    else:
+        assert [chain.fingerprint for chain in seen.chains] == [certificate.fingerprint]
+        assert len(seen.chains[0].links) == 2
+
+
+@pytest.mark.lab(ttl=5)
+async def test_what_senders_cannot_deliver_to_is_not_called_good(lab: Lab) -> None:
+    """To an MX without TLS 1.2 a Postfix sender defers, and the probe finds no certificate; with it both are content."""
+    found = []
+    for newest in ("TLSv1.1", "TLSv1.2"):
+        lab.mx.postconf(f"smtpd_tls_protocols=>=TLSv1, <={newest}")
+        lab.mx.stop()
+        lab.mx.start()
+        mark = lab.mail.mark()
+        lab.load.send(1)
+        wait_for(lambda mark=mark: lab.mail.since(mark).messages == 1, "the message has an outcome")
+        mail = lab.mail.since(mark)
+        found.append((mail.sent, mail.deferred, (await probe(endpoint())).outcome))
+
+    assert found == [(0, 1, Outcome.NO_TLS), (1, 0, Outcome.PRESENTED)]
