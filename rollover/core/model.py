@@ -162,7 +162,8 @@ class World:
 
     *credentials*: all that the vault holds, of every service, by fingerprint. *ledgers* by owner.
     *managed*: by target, the records that this store added or adopted. *others*: by owner, the
-    chains that other services there still need, from the vault too. *failed*: what has failed in this run and is not tried
+    chains that other services there still need, from the vault too; *strangers*: unknown ones that they
+    present. *failed*: what has failed in this run and is not tried
     again in it, with the code of its problem.
     """
 
@@ -173,6 +174,7 @@ class World:
     managed: Mapping[str, RRset]
     others: Mapping[str, tuple[Chain, ...]] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
+    strangers: Mapping[str, tuple[Chain, ...]] = field(default_factory=dict)
 
     @property
     def goal(self) -> Credential | None:

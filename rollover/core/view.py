@@ -91,7 +91,7 @@ class View:
     def guarded(self, owner: OwnerSighting) -> tuple[Chain, ...]:
         """Return the chains for which no update may make the RRset invalid (protocol.md, the gate).
 
-        Presentable, the goal, the last active one, and those of other services here.
+        Presentable, the goal, the last active one, and what other services here need or present.
         """
         book = self.world.book
         mine = (self.world.credentials.get(f) for f in (book.goal, book.active))
@@ -99,6 +99,7 @@ class View:
             *self.presentable(owner),
             *(c.chain for c in mine if c is not None),
             *self.world.others.get(owner.owner, ()),
+            *self.world.strangers.get(owner.owner, ()),
         )
 
     def publishable(self, chain: Chain, owner: OwnerSighting) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rollover.core.certificate import facts, parse_chain
@@ -11,9 +11,10 @@ from rollover.core.errors import RolloverError
 from rollover.core.model import Book, Credential, State, World
 from rollover.core.problems import KINDS, Problem
 from rollover.core.sighting import Endpoint, EndpointSighting, Outcome, Sighting
-from rollover.core.timing import Instant, elapsed
+from rollover.core.timing import Instant, elapsed, not_in_future
 from rollover.core.tlsa import Chain
 from rollover.engine.host import Host
+from rollover.engine.neighbours import neighbours
 from rollover.state import codec
 
 if TYPE_CHECKING:
@@ -63,13 +64,15 @@ class Looker:
         if seen is not None:
             aliases |= {o.owner: o.target for o in seen.owners}
         targets = {aliases.get(o, o) for o in owners}
+        beside = neighbours(self.host, self.service, book, owners, aliases, self.credential)
         return World(
             service=self.service,
             book=book,
             credentials={f: c for f in wanted if f and (c := self.credential(f)) is not None},
             ledgers=store.ledgers(owners),
             managed=store.managed(targets),
-            others=self._others(owners, aliases, book),
+            others=beside.needing,
+            strangers=beside.strangers,
             failed=failed or {},
         )
 
@@ -87,33 +90,6 @@ class Looker:
                 fingerprint, chain, known.not_before, known.not_after, known.algorithm, known.names
             )
         return self._credentials[fingerprint]
-
-    def _others(self, owners: Iterable[str], aliases: Mapping[str, str], book: Book) -> dict[str, tuple[Chain, ...]]:
-        """Return, by owner, the chains that other services at the same RRset still need.
-
-        What another service has replaced it withdraws itself, by its own clock; what both have replaced
-        may go when the other one's clock has run down too.
-        """
-        found: dict[str, tuple[Chain, ...]] = {}
-        now = self.host.clock.now()
-        for owner in owners:
-            target = aliases.get(owner, owner)
-            chains: dict[str, Chain] = {}
-            for other in self.host.services.values():
-                if other.name == self.service.name or not any(aliases.get(o, o) == target for o in other.owners):
-                    continue
-                theirs = self.host.store.book(other.name)
-                rested = theirs.quiet is not None and elapsed(theirs.quiet, now) >= max(other.retain, other.drain)
-                wanted = {theirs.goal, theirs.active, theirs.queued}
-                for fingerprint, standing in theirs.standings.items():
-                    if standing.state is not State.REMOVED and not (rested and fingerprint in book.standings):
-                        wanted.add(fingerprint)
-                for fingerprint in sorted(wanted - {""}):
-                    if (it := self.credential(fingerprint)) is not None:
-                        chains[fingerprint] = it.chain
-            if chains:
-                found[owner] = tuple(chains.values())
-        return found
 
     # -------------------------------------------------------------------- look
 
@@ -188,28 +164,25 @@ class Looker:
     # ------------------------------------------------- servers that left an NS set
 
     def _remembered(self) -> dict[str, list[str]]:
-        now = self.host.clock.now()
         kept: dict[str, list[str]] = {}
         for zone in self.host.store.zones():
             _, servers = self.host.store.zone(zone)
-            gone = [label for label, it in servers.items() if _still_asked(it, now)]
+            gone = [label for label, it in servers.items() if it["left"] is not None]
             kept[zone] = gone  # also without any: its name tells where the zone begins when the resolver is silent
         return kept
 
     def remember_servers(self, dns: DnsLook, now: Instant) -> None:
-        """Note the NS sets that were seen: a server that leaves one is asked for its TTL longer."""
+        """Note the NS sets that were seen: a server that leaves one is asked for its TTL longer.
+
+        That time runs only by a clock that was confirmed (protocol.md, Time).
+        """
         for zone, ns in dns.ns.items():
             _, servers = self.host.store.zone(zone)
             after: dict[str, Any] = {label: {"left": None, "ttl": ns.ttl} for label in ns.servers}
             if ns.servers:
                 for label, it in servers.items():
-                    left = it["left"] or codec.instant_out(now)
-                    if label not in after and _still_asked({**it, "left": left}, now):
-                        after[label] = {"left": left, "ttl": it["ttl"]}
+                    left = not_in_future(codec.instant_in(it["left"]) or now, now)
+                    if label not in after and (not dns.clock_agrees or elapsed(left, now) <= it["ttl"]):
+                        after[label] = {"left": codec.instant_out(left), "ttl": it["ttl"]}
                 if after != servers:
                     self.host.store.save_zone(zone, servers=after)
-
-
-def _still_asked(it: Mapping[str, Any], now: Instant) -> bool:
-    left = codec.instant_in(it["left"])
-    return left is not None and elapsed(left, now) <= it["ttl"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from rollover.core.errors import EX_TEMPFAIL, Busy, RolloverError
 from rollover.core.report import Report
@@ -58,7 +59,7 @@ async def tick(host: Host, names: Sequence[str], *, asked: bool) -> Ticked:
         service = known.get(name, Summary())
         if not service.adopted:
             it.unadopted.append(name)
-        elif service.due is None or now >= service.due or asked:
+        elif asked or service.due is None or not now < service.due <= now + _regular(host, name):
             await _have_run(host, name, it)
     newer = {name: o.report for name, o in it.outcomes.items() if o.error is not None}
     it.told = reports_with(host, newer)
@@ -66,6 +67,11 @@ async def tick(host: Host, names: Sequence[str], *, asked: bool) -> Ticked:
     # Also of services that had no run: a page may have been lost. Who holds the lock tells of the others.
     await raise_alerts(host, [r for r in it.told if r.name not in it.busy])
     return it
+
+
+def _regular(host: Host, name: str) -> timedelta:
+    """Return how far ahead a look is planned at the most: a later hour is that of a clock that was wrong."""
+    return timedelta(seconds=host.services[name].check_every)
 
 
 async def _have_run(host: Host, name: str, it: Ticked) -> None:

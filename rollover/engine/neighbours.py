@@ -1,0 +1,109 @@
+"""Other services at the same RRset: what they need there, and what they were last seen to present.
+
+Two services may share an owner, or CNAMEs of two owners may lead to one target. What one of them
+does to the RRset must not harm the other, also while nobody looks at that one: it may have been
+taken out of the configuration, or its last look may be long ago. Then nothing of it is given up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rollover.core.certificate import chain_pem, parse_chain
+from rollover.core.model import Book, Credential, Service, State
+from rollover.core.timing import Instant, elapsed, parse_stamp
+from rollover.core.tlsa import Chain
+from rollover.core.view import View
+from rollover.engine.host import Host
+from rollover.state import codec
+
+SHOWN = "shown:"
+MOST_STRANGERS = 8  # unknown chains that are remembered of a service
+MARGIN = 120.0  # seconds that a regular look may be late
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """By owner: chains of the vault that other services need there, and unknown ones that they present."""
+
+    needing: Mapping[str, tuple[Chain, ...]]
+    strangers: Mapping[str, tuple[Chain, ...]]
+
+
+def note_shown(host: Host, view: View) -> None:
+    """Remember what may be presented at each owner of a service, for those that share an RRset with it."""
+    service, owners = view.world.service, dict[str, list[str]]()
+    strangers: dict[str, str] = {}
+    for owner in service.owners:
+        owners[owner] = sorted({chain.fingerprint for name, _, chain in view.presented() if name == owner})
+    for _, chain in view.unknown()[:MOST_STRANGERS]:
+        strangers[chain.fingerprint] = chain_pem(chain).decode()
+    text = json.dumps({"owners": owners, "strangers": strangers}, sort_keys=True)
+    if host.store.note(SHOWN + service.name) != text:
+        host.store.note(SHOWN + service.name, text)
+
+
+def neighbours(
+    host: Host,
+    service: Service,
+    book: Book,
+    owners: Collection[str],
+    aliases: Mapping[str, str],
+    credential: Callable[[str], Credential | None],
+) -> Neighbours:
+    """Return what other services at *owners* (or at their targets) need; those that are stored, not only configured.
+
+    What another service has replaced it withdraws itself, by its own clock; what both have replaced
+    may go when the other one's clock has run down too, in a look of its own that is not long ago.
+    """
+    now = host.clock.now()
+    places = {aliases.get(owner, owner): owner for owner in owners}
+    needing: dict[str, dict[str, Chain]] = {}
+    strangers: dict[str, dict[str, Chain]] = {}
+    for name, summary in host.store.summaries().items():
+        if name == service.name or not summary.adopted:
+            continue
+        noted = _noted(host, name)
+        shared = {other: at for other in noted["owners"] if (at := aliases.get(other, other)) in places}
+        if not shared:
+            continue
+        configured, theirs = host.services.get(name), host.store.book(name)
+        seen = parse_stamp(summary.report["seen"]) if summary.report and summary.report.get("seen") else None
+        rested = configured is not None and seen is not None and _rested(configured, theirs, seen.timestamp(), now)
+        wanted = {theirs.goal, theirs.active, theirs.queued}
+        for fingerprint, standing in theirs.standings.items():
+            if standing.state is not State.REMOVED and not (rested and fingerprint in book.standings):
+                wanted.add(fingerprint)
+        for other, target in shared.items():
+            for fingerprint in sorted({*wanted, *noted["owners"][other]} - {""}):
+                if (it := credential(fingerprint)) is not None:
+                    needing.setdefault(target, {})[fingerprint] = it.chain
+                elif fingerprint in noted["strangers"]:
+                    chain = parse_chain(noted["strangers"][fingerprint].encode())
+                    strangers.setdefault(target, {})[fingerprint] = chain
+    by_owner = {owner: aliases.get(owner, owner) for owner in owners}
+    return Neighbours(
+        {owner: tuple(needing[target].values()) for owner, target in by_owner.items() if target in needing},
+        {owner: tuple(strangers[target].values()) for owner, target in by_owner.items() if target in strangers},
+    )
+
+
+def _noted(host: Host, name: str) -> Mapping[str, Any]:
+    """Return what was last noted of a service; its configured owners where nothing ever was."""
+    text = host.store.note(SHOWN + name)
+    if text is not None:
+        found: Mapping[str, Any] = codec.json_in(text)
+        return found
+    it = host.services.get(name)
+    return {"owners": {owner: [] for owner in it.owners} if it is not None else {}, "strangers": {}}
+
+
+def _rested(service: Service, book: Book, seen: float, now: Instant) -> bool:
+    """Tell whether a look that is not long ago showed that nothing else was presented for as long as needed."""
+    if book.quiet is None or now.wall.timestamp() - seen > 2 * service.check_every + MARGIN:
+        return False
+    span = max(service.retain, service.drain)
+    return seen - book.quiet.wall.timestamp() >= span and elapsed(book.quiet, now) >= span

@@ -1,0 +1,213 @@
+"""Services that share an RRset: none of them gives up what another one needs, or was last seen to present."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollover.core.certificate import parse_chain
+from rollover.core.changes import safe
+from rollover.core.model import State
+from rollover.core.report import unseen
+from rollover.core.sighting import Endpoint, EndpointSighting, Outcome, Sighting
+from rollover.core.steps import OwnerChange
+from rollover.core.tlsa import EMPTY, Chain, RRset, record
+from rollover.core.view import View
+from rollover.dns.authoritative import DnsLook, NsSet
+from rollover.engine import tick as module
+from rollover.engine.host import Host
+from rollover.engine.look import Looker
+from rollover.engine.neighbours import note_shown
+from rollover.engine.tick import tick
+from tests.pki import NOW
+from tests.unit.core.worlds import owner
+from tests.unit.engine.hosts import HOST, OWNER, StillClock, adopted, host, lineage
+
+AGO = timedelta(seconds=1)
+
+
+def chain_of(directory: Path) -> Chain:
+    """Return the chain in a lineage."""
+    return parse_chain((directory / "fullchain.pem").read_bytes())
+
+
+def seen_with(it: Host, *chains: Chain, records: RRset = EMPTY) -> Sighting:
+    """Return a sighting in which one endpoint presents *chains*."""
+    at = replace(owner(), owner=OWNER, target=OWNER)
+    servers = tuple(replace(a, rrset=records) for a in at.servers)
+    place = EndpointSighting(Endpoint(HOST, "192.0.2.25", 25), Outcome.PRESENTED, chains)
+    return Sighting(it.clock.now(), (replace(at, servers=servers),), (place,), (), clock_agrees=True)
+
+
+def looked_at(it: Host, name: str, *chains: Chain, ago: timedelta = AGO) -> None:
+    """Let a look at a service, a while ago, have shown *chains*."""
+    looker = Looker(it, name)
+    seen = seen_with(it, *chains)
+    note_shown(it, View(looker.world(seen=seen), seen))
+    told(it, name, ago, None)
+
+
+def told(it: Host, name: str, ago: timedelta, due: datetime | None) -> None:
+    """Let the report of a service be of a while ago."""
+    world = Looker(it, name).world(seen=seen_with(it))
+    it.store.save_report(name, replace(unseen(world, NOW), seen=NOW - ago).as_json(), due)
+
+
+def two(directory: Path) -> tuple[Host, Chain, Chain]:
+    """Return a host with two services at one owner, and what they serve."""
+    it = host(directory, rsa='trust = "none"', ec='trust = "none"')
+    first, second = lineage(directory / "a", label="a"), lineage(directory / "b", label="b")
+    adopted(it, "rsa", first)
+    adopted(it, "ec", second)
+    return it, chain_of(first), chain_of(second)
+
+
+def needing(it: Host) -> set[str]:
+    """Return what `rsa` takes to be needed by others at its owner."""
+    looker = Looker(it, "rsa")
+    return {c.fingerprint for c in looker.world(seen=seen_with(it)).others.get(OWNER, ())}
+
+
+def test_what_another_service_serves_is_needed_from_the_adoption_on(tmp_path: Path) -> None:
+    """Also before it was ever looked at."""
+    it, _, served = two(tmp_path)
+
+    assert needing(it) == {served.fingerprint}
+
+
+def test_what_another_service_presents_is_needed_whatever_its_book_says(tmp_path: Path) -> None:
+    """An endpoint that came back from a snapshot presents what was removed long ago: its record is not taken away."""
+    it, _, served = two(tmp_path)
+    old = lineage(tmp_path / "c", label="c")
+    fingerprint = adopted(it, "ec", old)
+    book = it.store.book("ec")
+    removed = replace(book.standings[fingerprint], state=State.REMOVED)
+    it.store.save_book(
+        "ec", replace(book, goal=served.fingerprint, active=served.fingerprint, standings={fingerprint: removed})
+    )
+
+    looked_at(it, "ec", served)
+    assert needing(it) == {served.fingerprint}
+    looked_at(it, "ec", chain_of(old))
+    assert needing(it) == {served.fingerprint, fingerprint}
+
+
+def test_a_service_that_left_the_configuration_keeps_its_records(tmp_path: Path) -> None:
+    """Its file was renamed, its daemon goes on: what it serves stays needed."""
+    it, _, served = two(tmp_path)
+    looked_at(it, "ec", served)
+    without = host(tmp_path, rsa='trust = "none"')
+
+    assert "ec" not in without.services
+    assert needing(without) == {served.fingerprint}
+
+
+def test_an_unknown_certificate_at_another_service_is_guarded_and_never_published(tmp_path: Path) -> None:
+    """Over nothing its endpoint delivers; a record beside it would make senders refuse it."""
+    it, mine, _ = two(tmp_path)
+    stranger = chain_of(lineage(tmp_path / "x", label="x"))
+    looked_at(it, "ec", stranger)
+    looker = Looker(it, "rsa")
+    seen = seen_with(it, mine)
+    view = View(looker.world(seen=seen), seen)
+    (at,) = seen.owners
+    own = frozenset({record(mine, (3, 1, 1))})
+    change = OwnerChange(OWNER, OWNER, at.zone, EMPTY, False, own, EMPTY, 3600)
+
+    assert stranger in view.guarded(at)
+    assert not view.publishable(stranger, at)
+    assert not safe(view, change)
+    looked_at(it, "ec", mine)
+    assert safe(
+        View(looker.world(seen=seen), seen), replace(change, add=own | {record(chain_of(tmp_path / "b"), (3, 1, 1))})
+    )
+
+
+@pytest.mark.parametrize(("ago", "kept"), [(AGO, False), (timedelta(hours=2), True)], ids=["fresh", "old"])
+def test_what_both_have_replaced_goes_only_after_a_fresh_look_at_the_other(
+    tmp_path: Path, ago: timedelta, kept: bool
+) -> None:
+    """The other one's clock has run down, but that says nothing if nobody has looked at it for hours."""
+    it, mine, served = two(tmp_path)
+    common = lineage(tmp_path / "c", label="c")
+    fingerprint = chain_of(common).fingerprint
+    for name, current in (("rsa", mine), ("ec", served)):
+        adopted(it, name, common)
+        book = it.store.book(name)
+        retired = {fingerprint: replace(book.standings[fingerprint], state=State.RETIRED)}
+        quiet = it.clock.now().plus(-200_000)
+        quiet = replace(quiet, boot_id="boot 0")
+        it.store.save_book(
+            name,
+            replace(
+                book,
+                goal=current.fingerprint,
+                active=current.fingerprint,
+                quiet=quiet,
+                standings={**book.standings, **retired},
+            ),
+        )
+    looked_at(it, "ec", served, ago=ago)
+
+    assert (fingerprint in needing(it)) is kept
+
+
+# -------------------------------------------------------------------------------- clocks that were wrong
+
+
+@pytest.mark.parametrize(
+    ("ahead", "runs"), [(timedelta(seconds=300), 0), (timedelta(days=3650), 1)], ids=["soon", "2036"]
+)
+def test_a_look_that_a_wrong_clock_planned_is_due(
+    tmp_path: Path, monkeypatch: Any, ahead: timedelta, runs: int
+) -> None:
+    """A clock that was ten years ahead for a minute must not stop all looks for ten years."""
+    it = host(tmp_path, mail='trust = "none"')
+    it.run_directory = tmp_path / "run"
+    adopted(it, "mail", lineage(tmp_path / "a"))
+    told(it, "mail", AGO, NOW + ahead)
+    had: list[str] = []
+
+    async def have_run(host: Host, name: str, ticked: Any) -> None:
+        had.append(name)
+
+    monkeypatch.setattr(module, "_have_run", have_run)
+    monkeypatch.setattr(module, "reports_with", lambda host, newer: [])
+    asyncio.run(tick(it, ["mail"], asked=False))
+
+    assert len(had) == runs
+
+
+def test_a_server_that_left_is_forgotten_only_by_a_clock_that_was_confirmed(tmp_path: Path) -> None:
+    """After a reboot with a clock that is days ahead it is still asked; an instant in the future starts over."""
+    it = host(tmp_path, mail='trust = "none"')
+    clock = it.clock
+    assert isinstance(clock, StillClock)
+    looker = Looker(it, "mail")
+    zone = "example.org."
+
+    def ns(*servers: str, agrees: bool = True) -> None:
+        dns = DnsLook((), agrees, "", {zone: NsSet(servers, 600)})
+        looker.remember_servers(dns, clock.now())
+
+    def asked() -> list[str]:
+        return looker._remembered()[zone]
+
+    ns("ns1", "ns2")
+    assert asked() == []
+    ns("ns1")
+    assert asked() == ["ns2"]
+    clock.time = replace(clock.time, wall=NOW + timedelta(days=3), boot_id="boot 2")
+    ns("ns1", agrees=False)
+    assert asked() == ["ns2"]
+    clock.time = replace(clock.time, wall=NOW - timedelta(days=3), boot_id="boot 3")
+    ns("ns1")
+    assert asked() == ["ns2"]
+    clock.time = clock.time.plus(601)
+    ns("ns1")
+    assert asked() == []
