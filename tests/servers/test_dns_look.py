@@ -68,16 +68,25 @@ class TestHealthy:
         assert seen.ns[at.DOMAIN].servers == ("ns1.example.test (127.0.0.53)", "ns2.example.test (127.0.0.54)")
         assert seen.ns[at.DOMAIN].ttl == seen.owners[0].ns_ttl == 20
 
-    def test_two_owners_take_no_time_to_speak_of(self, shared_lab: Lab) -> None:
-        """A look at two owners on healthy servers is far from any timeout; the figure is printed."""
-        hand = Hand(shared_lab)
-        hand.look(at.OWNER, SUBMISSION)
-        begin = time.monotonic()
-        seen = hand.look(at.OWNER, SUBMISSION)
-        took = time.monotonic() - begin
-        print(f"look at two owners: {took * 1000:.0f} ms")
-        assert [answer.reached for owner in seen.owners for answer in owner.servers] == [True] * 6
-        assert took < hand.settings.timeout / 2
+    def test_a_healthy_server_is_asked_no_more_than_needed(self, shared_lab: Lab) -> None:
+        """A look at two owners puts three questions for each to a healthy server; the figures are printed."""
+        asked: set[bytes] = set()
+
+        def answer(query: bytes) -> bytes:
+            asked.add(query)  # sent again by a busy machine it is the same, with the same id
+            return forward(query)
+
+        server = shared_lab.junk_server(answer)
+        try:
+            hand = Hand(shared_lab, also_check=(ExtraServer(SPARE),), timeout=10.0)
+            begin = time.monotonic()
+            seen = hand.look(at.OWNER, SUBMISSION)
+            took = time.monotonic() - begin
+        finally:
+            server.stop()
+        print(f"look at two owners: {took * 1000:.0f} ms, {len(asked)} questions to one server")
+        assert [answer.reached for owner in seen.owners for answer in owner.servers] == [True] * 8
+        assert len(asked) == 6, [dns.message.from_wire(query).question for query in asked]
 
     def test_an_owner_without_records(self, shared_lab: Lab) -> None:
         """No TLSA is an answer too: an empty RRset, its denial signed, with the negative TTL."""
@@ -163,19 +172,20 @@ class TestServersBehind:
         assert [answer.reached for answer in seen.servers] == [True, True, False]
         assert answer_of(seen, at.SECONDARY).problem == "connection refused"
 
-    def test_silent_secondary_costs_no_more_than_the_timeout(self, lab: Lab) -> None:
+    def test_silent_secondary_costs_one_timeout(self, lab: Lab) -> None:
         """A server that swallows everything holds the look up for the timeout, not longer."""
-        hand = Hand(lab)
+        hand = Hand(lab, timeout=3.0)  # datagrams go at 0, 0.8 and 2.4 s
         hand.look()  # what the resolver has to find out first is its own affair
         lab.secondary.kill()
         server = lab.junk_server(junk.silence, at.SECONDARY)
         begin = time.monotonic()
         seen = hand.see()
         took = time.monotonic() - begin
-        print(f"look with a silent secondary: {took:.2f} s of {hand.settings.timeout:.0f} s")
-        assert took <= hand.settings.timeout + 0.5
+        print(
+            f"look with a silent secondary: {took:.2f} s of {hand.settings.timeout:.0f} s, {server.queries} datagrams"
+        )
         assert answer_of(seen, at.SECONDARY).problem == "no answer in time"
-        assert server.queries > 1, "one lost datagram is no dead server"
+        assert 1 < server.queries <= 3, "one lost datagram is no dead server, and one question is enough"
         assert seen.primary.reached
 
     def test_dead_primary(self, lab: Lab) -> None:
@@ -211,9 +221,10 @@ class TestServersBehind:
         begin = time.monotonic()
         owner = silent.look(remembered=remembered).owners[0]
         took = time.monotonic() - begin
-        print(f"look with a silent resolver: {took:.2f} s of {silent.settings.timeout:.0f} s")
-        assert took < 3 * silent.settings.timeout
-        assert server.queries > 1
+        print(
+            f"look with a silent resolver: {took:.2f} s of {silent.settings.timeout:.0f} s, {server.queries} datagrams"
+        )
+        assert 1 < server.queries <= 16, "no question is put again for each server"
         assert owner.primary.rrset == records(lab.old.tlsa)
 
     def test_what_is_remembered_may_be_nonsense(self, lab: Lab) -> None:
