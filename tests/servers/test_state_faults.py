@@ -216,7 +216,6 @@ FAULTS = {
     "bad-row": Fault(broken(sql("UPDATE service SET book = '}' || book")), "malformed", RESTORE),
     "bad-report": Fault(broken(sql("UPDATE service SET report = '}' || report")), "malformed", RESTORE, keeps=True),
     "half-report": Fault(broken(sql("UPDATE service SET report = '{}'")), "malformed", RESTORE, keeps=True),
-    "bad-zone": Fault(broken(sql("UPDATE zone SET servers = '}'")), "malformed", RESTORE, status=0, keeps=True),
     "newer": Fault(broken(sql("PRAGMA user_version = 99")), "was written by a newer version of rollover (schema 99", "install that version again"),
     "of-another": Fault(broken(of_another), "is no database of rollover", "check `state`"),
     "locked": Fault(locked, "database is locked", "another process holds it", exits=75),
@@ -260,7 +259,7 @@ def test_damaged_files_of_the_vault(host: Lab) -> None:
     """A garbled chain stops its service with the path and what helps; handing the certificate over mends it, and the key."""
     new, vault = in_progress(host), host.state_directory / "vault"
     chain, key = vault / "chains" / f"{new['fingerprint']}.pem", vault / "keys" / f"{new['spki_sha256']}.pem"
-    kept = {path: host.directory / path.parent.name for path in (chain, key)}
+    kept = {path: host.directory / f"kept-{path.name}" for path in (chain, key)}
     for path, copy in kept.items():
         shutil.copy(path, copy)
         path.write_text(path.read_text().replace("M", "N", 1))
