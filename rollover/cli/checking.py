@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,7 +30,8 @@ def check(
     host = host_of(ctx, write=False, rebuild=True)
     names = names_of(host, [service] if service else None)
     highest = Level.OK
-    for prefix, rows in [("", check_host(host)), *((f"{name}: ", run_async(look(host, name))) for name in names)]:
+    of_each = ((f"{name}: ", run_async(look(host, name))) for name in names)  # one after another, printed at once
+    for prefix, rows in chain([("", check_host(host))], of_each):
         for row in rows:
             word = {Level.OK: "ok", Level.WARNING: "warning", Level.CRITICAL: "failed"}[row.level]
             print(f"{word:<8}{prefix}{row.what}")
