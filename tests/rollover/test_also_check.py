@@ -10,9 +10,11 @@ import pytest
 from tests.lab import Lab, junk
 from tests.lab import addresses as at
 from tests.rollover.driving import (
+    advance_to_full_wait,
     alone_in_dns,
+    at_the_worst_moment,
     codes,
-    fill_caches,
+    hand_over,
     left_by_advance,
     nothing_deferred,
     problem,
@@ -23,7 +25,7 @@ from tests.servers.dns_support import forward, only_tlsa
 
 TTL = 2
 SPARE = at.SPARE[0]
-SETTINGS = {"check_every": "30s", "retain": "1s", "drain": "1s", "timeout": "1s", "propagation_warn": "0s"}
+SETTINGS = {"check_every": "30s", "retain": "1s", "drain": "1s", "timeout": "3s", "propagation_warn": "0s"}
 
 Reply = Callable[[bytes], bytes | None]
 JUNK: dict[str, Reply] = {
@@ -62,20 +64,21 @@ def test_junk(lab: Lab) -> None:
     lab.configure(**SETTINGS, also_check=[SPARE])
     lab.rollover("adopt", "mail", check=0)
     new = lab.certificate()
-    with steady_mail(lab):
-        fill_caches(lab)
+    with steady_mail(lab) as mail:
         server.reply = junk.garbage
-        lab.deploy(new, check=0)
+        with at_the_worst_moment(lab):
+            hand_over(lab, new)
         for what, reply in JUNK.items():
             server.reply, before = reply, server.queries
             stands_still(lab)
             assert server.queries > before, what
         server.reply = forward
+        advance_to_full_wait(lab, TTL)
         to_the_end(lab)
         assert lab.served() == new.spki
         assert not codes(left_by_advance(), "warning")
     alone_in_dns(lab, new)
-    nothing_deferred(lab)
+    nothing_deferred(lab, mail())
 
 
 @pytest.mark.lab(ttl=TTL)
@@ -86,24 +89,24 @@ def test_ignored(lab: Lab) -> None:
     lab.configure(**SETTINGS)
     lab.rollover("adopt", "mail", check=0)
     first, second = lab.certificate(), lab.certificate()
-    with steady_mail(lab):
-        fill_caches(lab)
+    with steady_mail(lab) as mail:
         lab.configure(**settings, ignore=[{"server": SPARE, "until": date(-1)}])
-        lab.deploy(first, check=0)
+        with at_the_worst_moment(lab):
+            hand_over(lab, first)
         stands_still(lab)
         lab.configure(**settings, ignore=[{"server": SPARE, "until": date(1)}])
-        to_the_end(lab)
+        to_the_end(lab, but={"server-ignored"})
         assert lab.served() == first.spki
         found = problem(left_by_advance(), "server-ignored")
         assert found["level"] == "warning"
         assert SPARE in found["message"]
 
         lab.configure(**settings)
-        fill_caches(lab)
-        lab.deploy(second, check=0)
+        with at_the_worst_moment(lab):
+            hand_over(lab, second)
         lab.configure(**SETTINGS)
         to_the_end(lab)
         assert lab.served() == second.spki
         assert "server-ignored" not in codes(left_by_advance())
     alone_in_dns(lab, second)
-    nothing_deferred(lab)
+    nothing_deferred(lab, mail())

@@ -9,14 +9,14 @@ import pytest
 from tests.lab import Lab, wait_for
 from tests.lab import addresses as at
 from tests.rollover.driving import (
-    advance_to,
-    fill_caches,
+    advance_to_full_wait,
+    at_the_worst_moment,
+    hand_over,
     left_by_advance,
     nothing_deferred,
     problem,
     steady_mail,
     to_the_end,
-    told_wait,
 )
 
 TTL, CNAME_TTL = 2, 4
@@ -44,17 +44,17 @@ def test_cname(lab: Lab, owner: str, target: str) -> None:
     """The record is managed at the target of the CNAME, in its zone with its key; the largest TTL is waited for."""
     adopted(lab)
     new = lab.certificate()
-    with steady_mail(lab):
-        assert set(fill_caches(lab, target=target)) == {(lab.old.tlsa,)}
-        lab.deploy(new, check=0)
+    with steady_mail(lab) as mail:
+        with at_the_worst_moment(lab, target=target):
+            hand_over(lab, new, target=target)
         assert lab.primary.tlsa(target).records == tuple(sorted((lab.old.tlsa, new.tlsa)))
-        wait = told_wait(advance_to(lab, "waiting", every=0))
-        assert wait >= 2 * CNAME_TTL - 1, "the TTL of the CNAME is the larger one"
+        advance_to_full_wait(lab, CNAME_TTL)  # the TTL of the CNAME is the larger one
+        assert lab.served() == lab.old.spki
         to_the_end(lab)
         assert lab.served() == new.spki
     assert lab.primary.tlsa(target).records == (new.tlsa,)
     assert lab.resolver.ask(at.OWNER, "CNAME").rrset.records == (target,), "the CNAME itself is left alone"
-    nothing_deferred(lab)
+    nothing_deferred(lab, mail())
 
 
 @pytest.mark.lab(ttl=TTL, owner="cname-other-zone")
@@ -62,7 +62,7 @@ def test_cname_into_a_zone_without_a_grant(lab: Lab) -> None:
     """Without a key of its own for the target's zone it stands still, with the grant that helps."""
     adopted(lab, zone=None)
     new = lab.certificate()
-    with steady_mail(lab):
+    with steady_mail(lab) as mail:
         done = lab.deploy(new, check=0)
         warning, hint = done.stderr.splitlines()
         assert "update of zone dane.test. refused" in warning
@@ -75,12 +75,14 @@ def test_cname_into_a_zone_without_a_grant(lab: Lab) -> None:
         assert lab.served() == lab.old.spki
         assert lab.primary.tlsa(at.DANE_TARGET).records == (lab.old.tlsa,)
 
-        lab.primary.reconfigure(dane_update_policy=grant[1])
-        fill_caches(lab, target=at.DANE_TARGET)
+        with at_the_worst_moment(lab, target=at.DANE_TARGET):
+            lab.primary.reconfigure(dane_update_policy=grant[1])
+            advance_to_full_wait(lab, TTL)
+        assert lab.served() == lab.old.spki
         to_the_end(lab)
         assert lab.served() == new.spki
     assert lab.primary.tlsa(at.DANE_TARGET).records == (new.tlsa,)
-    nothing_deferred(lab)
+    nothing_deferred(lab, mail())
 
 
 @pytest.mark.lab(ttl=TTL)
@@ -96,7 +98,7 @@ def test_a_cname_to_a_zone_elsewhere(lab: Lab) -> None:
     wait_for(lambda: lab.secondary.tlsa(target), "the secondary has the target")
     lab.primary.update(f"update delete {at.OWNER}\nupdate add {at.OWNER} {TTL} CNAME {target}")
     lab.resolver.flush(at.OWNER)
-    with steady_mail(lab):
+    with steady_mail(lab) as mail:
         lab.deploy(new, check=0)
         lab.rollover("advance", check=1)
         it = left_by_advance()
@@ -108,11 +110,13 @@ def test_a_cname_to_a_zone_elsewhere(lab: Lab) -> None:
         assert lab.primary.tlsa(target).records == (lab.old.tlsa,)
 
         lab.configure(**SETTINGS, primary=at.PARENT, zone=[ours, theirs])
-        fill_caches(lab, target=target)
+        with at_the_worst_moment(lab, target=target):
+            advance_to_full_wait(lab, TTL)
+        assert lab.served() == lab.old.spki
         to_the_end(lab)
         assert lab.served() == new.spki
     assert lab.primary.tlsa(target).records == tuple(sorted((lab.old.tlsa, new.tlsa))), "what it did not add stays"
-    nothing_deferred(lab)
+    nothing_deferred(lab, mail())
 
 
 @pytest.mark.lab(ttl=TTL, owner="wildcard")
@@ -121,16 +125,18 @@ def test_wildcard(lab: Lab) -> None:
     adopted(lab)
     new, other = lab.certificate(), f"_587._tcp.{at.HOST}"
     assert lab.primary.tlsa(other).records == (lab.old.tlsa,), "the wildcard answers for every port"
-    with steady_mail(lab):
-        assert set(fill_caches(lab)) == {(lab.old.tlsa,)}
-        lab.deploy(new, check=0)
+    with steady_mail(lab) as mail:
+        with at_the_worst_moment(lab):
+            hand_over(lab, new)
         assert lab.primary.tlsa().records == tuple(sorted((lab.old.tlsa, new.tlsa)))
         assert lab.primary.tlsa(other).records == (lab.old.tlsa,)
+        advance_to_full_wait(lab, TTL)
+        assert lab.served() == lab.old.spki
         to_the_end(lab)
         assert lab.served() == new.spki
     assert lab.primary.tlsa().records == (new.tlsa,)
     assert lab.primary.tlsa(other).records == (lab.old.tlsa,), "never touched"
-    nothing_deferred(lab)
+    nothing_deferred(lab, mail())
 
 
 @pytest.mark.lab(ttl=TTL)
@@ -141,7 +147,7 @@ def test_a_wildcard_high_above(lab: Lab) -> None:
     lab.resolver.flush(at.HOST)
     adopted(lab)
     new = lab.certificate()
-    with steady_mail(lab):
+    with steady_mail(lab) as mail:
         lab.deploy(new, check=0)
         lab.rollover("advance", check=1)
         it = left_by_advance()
@@ -153,9 +159,11 @@ def test_a_wildcard_high_above(lab: Lab) -> None:
         assert lab.served() == lab.old.spki
 
         lab.primary.update(f"update add {at.OWNER} {TTL} TLSA {lab.old.tlsa}")
-        fill_caches(lab)
+        with at_the_worst_moment(lab):
+            advance_to_full_wait(lab, TTL)
+        assert lab.served() == lab.old.spki
         to_the_end(lab)
         assert lab.served() == new.spki
     assert new.tlsa in lab.primary.tlsa().records
     assert lab.primary.tlsa(wildcard).records == (lab.old.tlsa,), "never touched"
-    nothing_deferred(lab)
+    nothing_deferred(lab, mail())

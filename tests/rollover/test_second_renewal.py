@@ -6,19 +6,22 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab
+from tests.lab import Certificate, Lab
 from tests.lab import addresses as at
 from tests.rollover.driving import (
     Service,
     advance_to,
+    advance_to_full_wait,
     advance_until,
     alone_in_dns,
-    fill_caches,
+    at_the_worst_moment,
     goal,
+    hand_over,
     history,
     instant,
     nothing_deferred,
@@ -28,6 +31,7 @@ from tests.rollover.driving import (
     untouched,
 )
 
+TTL = 4
 LAB_OPTIONS = {"ttl": 3}
 STAMP = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 
@@ -37,7 +41,17 @@ def queued(it: Service) -> list[str]:
     return [c["fingerprint"] for c in it["credentials"] if c["queued"]]
 
 
-@pytest.mark.lab(ttl=4)
+def fill_one_before(lab: Lab, certificate: Certificate) -> Callable[[Service], None]:
+    """Return what fills one sender's cache between ticks, until it is the turn of *certificate*."""
+
+    def fill(it: Service) -> None:
+        if goal(it) != certificate.fingerprint:
+            lab.senders[0].resolver.fill()
+
+    return fill
+
+
+@pytest.mark.lab(ttl=TTL)
 def test_a_second_and_a_third_renewal_wait_for_their_turn(lab: Lab) -> None:
     """What is on its way is let finish; the newest certificate is served in the end, alone in DNS; nothing is deferred."""
     lab.configure(check_every="1m", verify_timeout="30s")
@@ -45,17 +59,17 @@ def test_a_second_and_a_third_renewal_wait_for_their_turn(lab: Lab) -> None:
     first, second, third = (lab.certificate() for _ in range(3))
 
     with steady_mail(lab) as mail:
-        fill_caches(lab)
-        lab.deploy(first, check=0)
-        advance_to(lab, "waiting")
+        with at_the_worst_moment(lab):
+            hand_over(lab, first)
+        advance_to_full_wait(lab, TTL)
         assert f"{second.fingerprint[:16]} is queued" in lab.deploy(second, check=0).stdout
         it = service(lab)
         assert (goal(it), queued(it)) == (first.fingerprint, [second.fingerprint])
         assert second.tlsa not in lab.primary.tlsa().records, "a queued certificate is not published"
 
-        it = advance_until(lab, lambda it: goal(it) == second.fingerprint)
+        with at_the_worst_moment(lab):  # its turn comes with its publication, in one run
+            it = advance_until(lab, lambda it: goal(it) == second.fingerprint, each=fill_one_before(lab, second))
         assert lab.served() == first.spki, "the first was let finish"
-        fill_caches(lab)  # what they hold now has the first, and no more than was there before the second's turn
 
         # Postfix goes on with what it has: so the second is seen in verification for as long as it takes.
         lab.mx.disarm_reload()
@@ -67,9 +81,9 @@ def test_a_second_and_a_third_renewal_wait_for_their_turn(lab: Lab) -> None:
         lab.mx.rearm_reload()
         lab.mx.reload()
 
-        it = advance_until(lab, lambda it: goal(it) == third.fingerprint)
+        with at_the_worst_moment(lab):
+            it = advance_until(lab, lambda it: goal(it) == third.fingerprint, each=fill_one_before(lab, third))
         assert lab.served() == second.spki
-        fill_caches(lab)
         it = advance_until(lab, lambda it: it["phase"] == "steady" and goal(it) == third.fingerprint)
 
     nothing_deferred(lab, mail())
@@ -121,8 +135,8 @@ def test_a_person_can_watch_a_rollover_to_its_end(host: Lab) -> None:
     new = host.certificate()
 
     with steady_mail(host) as mail:
-        fill_caches(host)
-        done = host.deploy(new, "--wait", check=0)
+        with at_the_worst_moment(host):
+            done = host.deploy(new, "--wait", check=0)
         assert host.served() == new.spki
         it = service(host)
         assert it["phase"] in {"retaining", "withdrawing", "steady"}

@@ -12,9 +12,11 @@ from tests.lab import addresses as at
 from tests.lab.certificates import Certificate
 from tests.rollover.driving import (
     advance_to,
+    advance_until,
     alone_in_dns,
+    at_the_worst_moment,
     codes,
-    fill_caches,
+    hand_over,
     history,
     instant,
     left_by_advance,
@@ -37,10 +39,9 @@ def last(lab: Lab, kind: str) -> float:
 def deployed(lab: Lab) -> tuple[Certificate, float]:
     """Deploy a certificate at the worst moment; return it, and the wait as it is told in the first complete look."""
     new = lab.certificate()
-    assert len(set(fill_caches(lab))) == 1
-    lab.deploy(new, check=0)
-    assert new.tlsa in lab.primary.tlsa().records
-    return new, told_wait(advance_to(lab, "waiting", every=0))
+    with at_the_worst_moment(lab):
+        hand_over(lab, new)
+    return new, told_wait(advance_until(lab, lambda it: it["phase"] == "waiting", every=0))
 
 
 def ends(lab: Lab, new: Certificate, ttl: int) -> None:
@@ -57,12 +58,12 @@ def test_a_lower_ttl(lab: Lab) -> None:
     lab.configure(**SETTINGS)
     lab.rollover("adopt", "mail", check=0)
     lab.configure(**SETTINGS, ttl=f"{SHORT}s")
-    with steady_mail(lab):
+    with steady_mail(lab) as mail:
         new, wait = deployed(lab)
         assert lab.primary.tlsa().ttl == SHORT
         assert wait >= 2 * LONG - 1, "the old RRset may be held as long as its own TTL said"
         ends(lab, new, SHORT)
-    nothing_deferred(lab)
+    nothing_deferred(lab, mail())
     rest = last(lab, "withdrawn") + 2 * LONG + 1 - time.clock_gettime(time.CLOCK_REALTIME)
     time.sleep(max(0.0, rest))
     _, wait = deployed(lab)
@@ -75,14 +76,14 @@ def test_a_higher_ttl(lab: Lab) -> None:
     lab.configure(**SETTINGS)
     lab.rollover("adopt", "mail", check=0)
     lab.configure(**SETTINGS, ttl=f"{LONG}s")
-    with steady_mail(lab):
+    with steady_mail(lab) as mail:
         tick(lab)
         assert (lab.primary.tlsa().records, lab.primary.tlsa().ttl) == ((lab.old.tlsa,), LONG)
         new, wait = deployed(lab)
         assert wait >= 2 * LONG - 1
         ends(lab, new, LONG)
     assert not codes(left_by_advance(), "critical")
-    nothing_deferred(lab)
+    nothing_deferred(lab, mail())
 
 
 @pytest.mark.lab(ttl=SHORT, senders=False)
@@ -103,7 +104,7 @@ def test_an_administrator_raises_the_ttl(lab: Lab) -> None:
     """A TTL that somebody raises in the middle of a wait is kept, and is the one that the next wait counts."""
     lab.configure(**SETTINGS)
     lab.rollover("adopt", "mail", check=0)
-    with steady_mail(lab):
+    with steady_mail(lab) as mail:
         new, _ = deployed(lab)
         lab.primary.update(f"update add {at.OWNER} {LONG} TLSA {lab.old.tlsa}")
         assert lab.primary.tlsa().ttl == LONG
@@ -111,4 +112,4 @@ def test_an_administrator_raises_the_ttl(lab: Lab) -> None:
         newer, wait = deployed(lab)
         assert wait >= 2 * LONG - 1
         ends(lab, newer, LONG)
-    nothing_deferred(lab)
+    nothing_deferred(lab, mail())
