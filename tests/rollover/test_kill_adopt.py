@@ -18,7 +18,7 @@ def test_an_adoption_killed_at_any_call_is_finished_by_the_next(lab: Lab, capfd:
     """Whatever call adopt dies at, Postfix goes on with its certificate, and adopt again ends as the first would."""
     parameters = lab.mx.get("smtpd_tls_cert_file"), lab.mx.get("smtpd_tls_key_file")
     lab.configure(check_every="1m")
-    with steady_mail(lab, 6):
+    with steady_mail(lab):
         found = trace(lab, "adopt", "mail")
         assert found.done.returncode == 0, found.done.stderr
         tally = Tally.of(found, leave_out=PREPARED, commits=4)

@@ -1,7 +1,7 @@
 """Where a run of the tool can be killed: its effects, read from an strace of it, and the killing.
 
     found = trace(lab, "advance", "mail")        # under strace -f: the points of that run, in order
-    targets = choose(found.points)               # before and after each; a sample unless ROLLOVER_KILL_ALL=1
+    targets = choose(found.points)               # before and after them; all with ROLLOVER_KILL_ALL=1
     end = killed_at(lab, targets, found, "advance", "mail")
 
 Every system call is looked at. One that names the tool's state, the live files, the mail server's
@@ -16,10 +16,8 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,6 @@ import pytest
 from tests.lab import Lab
 from tests.lab import addresses as at
 from tests.lab.command import environment
-from tests.rollover.driving import advance_to, left_by_advance
 from tests.rollover.points import SENDS, Call, Watched, effect_of, label, opcode_of
 from tests.rollover.points import Sequence as Names
 
@@ -260,12 +257,19 @@ def _decoded(token: str) -> str:
 # -------------------------------------------------------------------------------------- the killing
 
 
-def choose(points: Sequence[str], *, routine: bool = False, leave_out: str = "", commits: int = 6) -> list[Target]:
-    """Return the targets: each point before and after; by default a sample, always the same one.
+def choose(
+    points: Sequence[str], *, routine: bool = False, leave_out: str = "", commits: int | None = None
+) -> list[Target]:
+    """Return the targets. With ROLLOVER_KILL_ALL=1: every point, before and after.
 
-    The sample has every point that is not routine and does not match *leave_out* (what another test
-    tries), of commits the first *commits* since each milestone; with *routine*, also each different
-    routine effect once.
+    By default those that leave different things behind. What is left by a kill before an effect is
+    what a kill after the effect before it left, so that every point that is not routine is tried
+    after, and the first of its kind also before. Every commit of a transaction is tried on both sides:
+    before it, the journal is hot. What SQLite does within a transaction is rolled back whole, and
+    looking changes nothing: such a point is tried with *routine* only, the first of its kind.
+
+    *leave_out* matches points that another test tries by default; so it is with all *commits* but the
+    first so many since each milestone.
     """
     distinct = list(dict.fromkeys(points))
     if os.environ.get(KILL_ALL):
@@ -273,16 +277,17 @@ def choose(points: Sequence[str], *, routine: bool = False, leave_out: str = "",
     chosen: list[Target] = []
     seen: set[str] = set()
     for point in distinct:
-        _, effect, number = point.split(" | ")
-        if effect == COMMIT:
-            wanted = int(number) <= commits
-        elif is_routine(effect):
-            wanted = routine and effect not in seen
-        else:
-            wanted = not (leave_out and re.search(leave_out, effect))
+        effect = effect_of(point)
+        first = effect not in seen
         seen.add(effect)
-        if wanted:
+        if leave_out and re.search(leave_out, effect):
+            continue
+        if effect == COMMIT and commits is not None and int(point.rpartition(" ")[2]) > commits:
+            continue
+        if effect == COMMIT or (first and (routine or not is_routine(effect))):
             chosen += [(point, side) for side in SIDES]
+        elif not is_routine(effect):
+            chosen.append((point, "after"))
     return chosen
 
 
@@ -327,26 +332,3 @@ def kill_next(lab: Lab, tally: Tally, found: Trace, *words: str | Path) -> bool:
     if end.fired is not None:
         tally.fired.append(end.fired)
     return end.fired is not None
-
-
-def kill_until(lab: Lab, tally: Tally, found: Trace, *phases: str) -> None:
-    """Tick, each run killed at the next target that it comes to, until one ends by itself in one of *phases*."""
-    tally.after = START
-    for _ in range(100 + len(tally.targets)):
-        if not kill_next(lab, tally, found, "advance", "mail"):
-            if left_by_advance()["phase"] in phases:
-                return
-            time.sleep(0.5)
-    raise AssertionError(f"no end: {tally}; {left_by_advance()}")
-
-
-def trace_due(lab: Lab, phase: str, effect: str) -> Trace:
-    """Advance to *phase*, wait until the next step is due, and return the trace of the tick that has *effect*."""
-    advance_to(lab, phase)
-    for _ in range(10):
-        until = datetime.fromisoformat(left_by_advance()["next"]["not_before"])
-        time.sleep(max(0.0, until.timestamp() - time.time()) + 1.0)  # it is told in whole seconds
-        found = trace(lab, "advance", "mail")
-        if effect in map(effect_of, found.points):
-            return found
-    raise AssertionError(f"no tick came to {effect!r}: {left_by_advance()}")
