@@ -10,7 +10,6 @@ import pytest
 from tests.lab import Lab, junk
 from tests.lab import addresses as at
 from tests.rollover.driving import (
-    advance_to_full_wait,
     alone_in_dns,
     at_the_worst_moment,
     codes,
@@ -73,7 +72,6 @@ def test_junk(lab: Lab) -> None:
             stands_still(lab)
             assert server.queries > before, what
         server.reply = forward
-        advance_to_full_wait(lab, TTL)
         to_the_end(lab)
         assert lab.served() == new.spki
         assert not codes(left_by_advance(), "warning")
