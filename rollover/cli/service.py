@@ -38,7 +38,7 @@ def release(
     withdraw: Annotated[bool, typer.Option("--withdraw", help="Remove the TLSA records first, and wait.")] = False,
 ) -> int:
     """Give the mail server its previous parameters back."""
-    from rollover.engine.operate import release as order
+    from rollover.engine.release import release as order
 
     host = host_of(ctx)
     run_async(order(host, host.service(service).name, withdraw=withdraw, say=print))

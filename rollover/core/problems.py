@@ -277,8 +277,8 @@ KINDS: dict[str, Kind] = {
         Kind(
             "releasing",
             Level.WARNING,
-            "A release was begun and is not finished; nothing else is done meanwhile.",
-            "if it is not running any more: `rollover release {service}` again",
+            "A release was begun and is not finished; what is served is protected, nothing else is done.",
+            "if it is not running any more: `rollover release {service}` again, or `rollover resume {service}` to keep it",
         ),
         Kind(
             "stuck",

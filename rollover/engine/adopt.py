@@ -18,16 +18,18 @@ from rollover.core.certificate import chain_pem, facts, key_pem, parse_chain, pa
 from rollover.core.errors import ConfigError, ServerError, UsageError
 from rollover.core.goals import mark
 from rollover.core.ledger import Entry
+from rollover.core.machine import ROUNDS
 from rollover.core.model import Book, State
 from rollover.core.sighting import LiveFile, Outcome, OwnerSighting, Sighting
 from rollover.core.steps import OwnerChange, Phase, Reload, Update
-from rollover.core.tlsa import EMPTY, Chain, RRset, Tlsa, valid
+from rollover.core.timing import elapsed_boot
+from rollover.core.tlsa import EMPTY, Chain, RRset, Tlsa, matches, usable, valid
 from rollover.core.view import View, breaks
 from rollover.engine.effects import Failed, perform
 from rollover.engine.host import Host
 from rollover.engine.look import Looker
+from rollover.engine.run import PAUSE, Patience, run_locked
 from rollover.engine.run import Outcome as RunOutcome
-from rollover.engine.run import Patience, run_locked
 from rollover.mail.target import PostfixTarget, Target
 from rollover.state.lock import locked
 
@@ -85,6 +87,9 @@ async def adopt(
         for change in changes:
             await _remove(host, looker, seen, change, say)
         pointed = await _point(host, name, seen, say)
+        if pointed and not all(_current(o) for o in seen.owners) and not await _proven(host, name):
+            # The first record would turn DANE on for what does not work.
+            await _undo(host, name, pointed, first=served is not None, why="no first record was published")
         outcome = await run_locked(host, name, Patience(linger=PROOF))
         after = looker.book()
         if pointed and after.install is not None and after.goal == after.active:
@@ -158,7 +163,9 @@ def _list_records(view: View, chain: Chain, say: Say) -> None:
         for rr in sorted(current):
             if rr in ours:
                 whose = "ours"
-            elif valid(frozenset({rr}), chain):
+            elif not usable(rr):
+                whose = "unusable, so no sender looks at it; it stays"
+            elif matches(rr, chain):
                 whose = "matches what is served"
             else:
                 whose = "matches nothing seen; it stays"
@@ -236,7 +243,7 @@ def _enter(host: Host, looker: Looker, served: Served, seen: Sighting, ttl_was: 
         ledgers = []
         for owner in seen.owners:
             current = _current(owner)
-            mine = frozenset(r for r in current if r.usage == 3 and valid(frozenset({r}), chain))
+            mine = frozenset(r for r in current if r.usage == 3 and matches(r, chain))
             if owner.primary is not None and not owner.primary.wildcard:
                 store.manage(owner.target, mine)
             if ttl_was is not None:
@@ -292,6 +299,20 @@ async def _point(host: Host, name: str, seen: Sighting, say: Say) -> list[tuple[
             name, "wired", f"{target.postfix.config_directory} reads {target.chain_file}", host.clock.now().wall
         )
     return pointed
+
+
+async def _proven(host: Host, name: str) -> bool:
+    """Look until every endpoint presents the goal, and nothing else, as often as an install has to be proven."""
+    started, rounds = host.clock.now(), 0
+    while elapsed_boot(started, host.clock.now()) < PROOF:
+        looker = Looker(host, name)
+        seen = await looker.look(proving=True)
+        view = View(looker.world(seen=seen), seen)
+        rounds = rounds + 1 if view.world.goal is not None and view.proven(view.world.goal) else 0
+        if rounds == ROUNDS:
+            return True
+        await host.clock.sleep(PAUSE)
+    return False
 
 
 async def _undo(

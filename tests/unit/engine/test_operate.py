@@ -14,7 +14,8 @@ from rollover.core.goals import GoalRefused
 from rollover.core.sighting import Sighting
 from rollover.engine.host import Host
 from rollover.engine.look import Looker
-from rollover.engine.operate import pause, released, resume, rollback
+from rollover.engine.operate import pause, resume, rollback
+from rollover.engine.release import released
 from rollover.engine.run import take_inbox
 from tests.unit.core.worlds import NOW, OWNER, owner, rr
 from tests.unit.engine.hosts import adopted, hand_over, host, lineage
