@@ -257,7 +257,7 @@ def settled_serial(lab: Lab, seconds: float = 30) -> int:
 def forget_caches(lab: Lab) -> None:
     """Let no resolver hold anything of the past."""
     for resolver in lab.resolvers:
-        resolver.flush()
+        resolver.flush(at.DOMAIN)
 
 
 class Renewal:
