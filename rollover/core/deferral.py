@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
-from rollover.core.problems import Problem
+from rollover.core.problems import Level, Problem
 from rollover.core.sighting import Outcome
 from rollover.core.tlsa import combinations
 from rollover.core.view import View
@@ -39,9 +39,10 @@ def deferral(view: View, found: Iterable[Problem], *, hurried: bool = False) -> 
     """
     if not view.world.book.adopted:
         return Deferral.UNKNOWN  # nobody judged what is served
+    found = tuple(found)
     codes = {p.code for p in found}
     answers = {Deferral.YES} if "mail-deferred" in codes else set()
-    if "caches-stale" in codes:
+    if "caches-stale" in codes or any(p.code == "resolver-stale" and p.level is Level.CRITICAL for p in found):
         answers.add(Deferral.MAYBE)
     silent = any(o.resolver.rrset is None for o in view.seen.owners)
     if "signature-bad" in codes:  # where every server is like that, a validating resolver has no answer

@@ -47,9 +47,13 @@ def _deferred(view: View) -> Iterator[Problem]:
         shown = [(where, chain) for name, where, chain in view.at_endpoints() if name == owner.owner]
         yield from _held(view, owner, shown)
         for answer in owner.servers:
-            if answer.rrset is None or not answer.public:
+            if answer.rrset is None or (answer.primary and not answer.public):
                 continue
             for where, chain in shown:
+                if not valid(answer.rrset, chain) and not answer.public:  # whoever asks it is not known
+                    text = f"{answer.server} has an RRset of {owner.owner} without a match for {chain.fingerprint[:16]} at {where}"
+                    yield view.problem("secondary-stale", text)
+                    break
                 if not valid(answer.rrset, chain):
                     bad = sorted(unmatched(answer.rrset, chain))
                     lacking = ", ".join(str(r)[:22] + "…" for r in bad)
@@ -120,15 +124,26 @@ def _endpoints(view: View) -> Iterator[Problem]:
     looked_at = {owner_name(e.endpoint.host, e.endpoint.port) for e in view.seen.endpoints}
     for name in sorted(set(service.owners) - looked_at) if view.seen.endpoints else ():
         yield _p(view.world, "endpoint-unreachable", f"{name}: no endpoint was looked at")
-    if book.install is not None and elapsed_boot(book.install.latest, view.now) >= service.verify_timeout:
-        for e in view.seen.endpoints:
-            old = [c for c in e.chains if c.fingerprint != book.goal and view.known(c)]
-            if old and e.outcome is Outcome.PRESENTED:
-                yield _p(
-                    view.world,
-                    "endpoint-old",
-                    f"{e.endpoint} still presents {old[0].fingerprint[:16]} after the reload",
-                )
+    yield from _old(view)
+
+
+def _old(view: View) -> Iterator[Problem]:
+    """Tell of endpoints that still present another certificate of ours when there was time enough for the reload."""
+    book, service = view.world.book, view.world.service
+    if book.install is not None:
+        since, level = book.install.latest, None
+    elif book.goal == book.active and book.reloads:
+        # Somebody's process, or a snapshot that came back: it is reloaded again, and no record is taken away.
+        since, level = max((r.at for r in book.reloads.values()), key=lambda at: at.wall), Level.WARNING
+    else:
+        return
+    if elapsed_boot(since, view.now) < service.verify_timeout:
+        return
+    for e in view.seen.endpoints:
+        old = [c for c in e.chains if c.fingerprint != book.goal and view.known(c)]
+        if old and e.outcome is Outcome.PRESENTED:
+            text = f"{e.endpoint} still presents {old[0].fingerprint[:16]} after the reload"
+            yield _p(view.world, "endpoint-old", text, level)
 
 
 def _dns(view: View) -> Iterator[Problem]:
@@ -148,6 +163,12 @@ def _dns(view: View) -> Iterator[Problem]:
                 "zone-insecure",
                 f"the resolver does not authenticate {owner.owner}: {said.problem or 'no AD flag'}",
             )
+        elif refused := [
+            (where, c) for name, where, c in view.at_endpoints() if name == owner.owner and not valid(said.rrset, c)
+        ]:
+            where, chain = refused[0]
+            text = f"the resolver gives an RRset of {owner.owner} that {chain.fingerprint[:16]} at {where} does not match (TTL {said.ttl})"
+            yield _p(view.world, "resolver-stale", text, Level.CRITICAL)
         if switched_off(view, owner):
             yield _p(
                 view.world,
@@ -162,6 +183,18 @@ def _live(view: View) -> Iterator[Problem]:
             yield _p(view.world, "live-file", live.problem or f"{live.path}: nothing there")
         if live.wiring:
             yield _p(view.world, "wiring", live.wiring)
+        elif live.chain is not None and live.chain not in [c for _, _, c in view.at_endpoints()]:
+            yield from _after_a_restart(view, live.path, live.chain)
+
+
+def _after_a_restart(view: View, path: str, chain: Chain) -> Iterator[Problem]:
+    """Tell of a live file whose certificate some server's RRset does not match: no endpoint need show it yet."""
+    for owner in view.seen.owners:
+        for answer in owner.servers:
+            if answer.rrset is not None and answer.public and not valid(answer.rrset, chain):
+                text = f"{path} holds {chain.fingerprint[:16]}, which the RRset of {owner.owner} on {answer.server} does not match: a restart would defer mail"
+                yield _p(view.world, "live-file", text)
+                return
 
 
 def _certificates(view: View) -> Iterator[Problem]:

@@ -129,6 +129,24 @@ HURT: dict[str, tuple[World, Sighting, str, Level]] = {
         "mail-deferred",
         Level.CRITICAL,
     ),
+    "the resolver gives what is not matched": (
+        world("B", "B", loaded="B"),
+        look(owner("B", resolver="A"), "B", "B"),
+        "resolver-stale",
+        Level.CRITICAL,
+    ),
+    "a restart would present what a secondary does not match": (
+        world("B", ledger=[past("A")]),
+        look(owner("A B", "A"), "A", "B"),
+        "live-file",
+        Level.CRITICAL,
+    ),
+    "an endpoint presents an old certificate of ours": (
+        world("B", "B", loaded="B"),
+        look("A B", [end("B"), end("A", sni=False)], "B"),
+        "endpoint-old",
+        Level.WARNING,
+    ),
     "an unknown certificate at an endpoint": (world(), look("A X", "X"), "unknown-certificate", Level.CRITICAL),
     "an unknown certificate in the live file": (world(), look("A X", "A", "X"), "unknown-certificate", Level.CRITICAL),
     "a revoked key at an endpoint": (
@@ -827,3 +845,12 @@ def test_what_ends_by_itself_asks_for_nobody(code: str, phase: Phase, *, asks: b
     it = told(world(), look(), problem(code, "…", service="mail"))
 
     assert needs_person(replace(it, phase=phase)) is asks
+
+
+def test_a_further_server_that_has_something_else_is_told_when_it_lasts() -> None:
+    """One of `also_check`: nobody knows who asks it, so it is a late server, and a warning after a while."""
+    hidden = replace(server("B", "ns9"), public=False)
+    first = told(world(), look(owner("A", hidden)))
+    assert codes(first)["secondary-stale"] is Level.OK
+
+    assert codes(later(7200, world(), look(owner("A", hidden), now=7200), first))["secondary-stale"] is Level.WARNING
