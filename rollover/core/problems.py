@@ -157,6 +157,12 @@ KINDS: dict[str, Kind] = {
             "look for a limit such as `TLSA(1)` in update-policy and for a CNAME at the owner",
         ),
         Kind(
+            "ttl-kept",
+            Level.WARNING,
+            "The primary did not take the TTL that `ttl` asks for; the records are as wanted, and nothing waits for it.",
+            "see max-zone-ttl of the primary (dnssec-policy), or set `ttl` to what it allows, or to keep",
+        ),
+        Kind(
             "tsig-badkey",
             Level.WARNING,
             "The primary does not know our TSIG key by this name and algorithm.",

@@ -5,7 +5,7 @@ A kill at any instruction leaves either an intent that the next look sets right,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
@@ -101,6 +101,9 @@ async def _update(host: Host, world: World, step: Update) -> None:
     # NOERROR and nothing done is no answer: where a signer is stuck, it shows later.
     if error is None:
         odd = [(c, b) for c, b in zip(step.changes, back, strict=True) if not _as_wanted(c, b)]
+        if all(b.outcome == "applied" for _, b in odd):
+            store.save_ledgers(before.values())  # the TTL that was intended never came
+            raise _ttl_kept(world, step, odd, number, host)
         at = "; ".join(f"{c.target}: {b.problem or f'TTL {b.ttl}, not {c.ttl}'}" for c, b in odd)
         error = NotApplied(f"the primary of {step.zone} answered NOERROR and did not do it at {at}")
     raise _update_failed(world, step, error, number, host, before if refused else None)
@@ -110,6 +113,16 @@ def _as_wanted(change: OwnerChange, back: ReadBack) -> bool:
     """Tell whether the primary serves what was wanted; a change of the TTL alone has to show in the TTL."""
     only_ttl = not change.delete and change.add <= change.expect
     return back.outcome == "applied" and (not only_ttl or back.ttl == change.ttl)
+
+
+def _ttl_kept(
+    world: World, step: Update, odd: Sequence[tuple[OwnerChange, ReadBack]], number: int, host: Host
+) -> Failed:
+    """Return what tells that the server keeps a TTL of its own; the records are as wanted, so nothing waits for it."""
+    at = "; ".join(f"{c.target} has TTL {b.ttl}, not {c.ttl}" for c, b in odd)
+    host.store.close_intent(number, f"failed: {at}", host.clock.now().wall)
+    found = problem("ttl-kept", f"the primary of {step.zone} keeps a TTL of its own: {at}", service=world.service.name)
+    return Failed(tuple(f"update:{c.target}" for c in step.changes), found, None)
 
 
 class NotApplied(ServerError):

@@ -10,6 +10,7 @@ import pytest
 from tests.lab import Lab
 from tests.lab import addresses as at
 from tests.lab.certificates import Certificate
+from tests.lab.query import RRset
 from tests.rollover.driving import (
     advance_to,
     advance_until,
@@ -21,6 +22,7 @@ from tests.rollover.driving import (
     instant,
     left_by_advance,
     nothing_deferred,
+    problem,
     steady_mail,
     tick,
     to_the_end,
@@ -113,3 +115,22 @@ def test_an_administrator_raises_the_ttl(lab: Lab) -> None:
         assert wait >= 2 * LONG - 1
         ends(lab, newer, LONG)
     nothing_deferred(lab, mail())
+
+
+@pytest.mark.lab(ttl=SHORT, senders=False)
+def test_a_ttl_that_the_server_cuts_holds_nothing_back(lab: Lab) -> None:
+    """`ttl = "2d"` where the zone's policy allows one day: a warning, and a rollover goes on with what is there."""
+    lab.configure(**SETTINGS, ttl="2d")
+    lab.rollover("adopt", "mail")
+    kept = problem(left_by_advance(), "ttl-kept")
+    assert kept["level"] == "warning"
+    assert "has TTL 86400, not 172800" in kept["message"]
+    assert lab.primary.tlsa() == RRset((lab.old.tlsa,), 86400)
+
+    new = lab.certificate()
+    lab.deploy(new, check=0)
+    it = advance_to(lab, "waiting")
+    assert "ttl-kept" in codes(it, "warning")
+    assert not codes(it, "critical")
+    assert set(lab.primary.tlsa().records) == {lab.old.tlsa, new.tlsa}
+    assert told_wait(it) >= 2 * 86400 - 60
