@@ -9,53 +9,30 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
-from rollover.core import goals
-from rollover.core.certificate import chain_pem, facts, key_pem, parse_chain, parse_key
-from rollover.core.errors import ConfigError, ServerError, UsageError
+from rollover.core.certificate import chain_pem, facts, key_pem, parse_key
+from rollover.core.errors import UsageError
 from rollover.core.goals import mark
 from rollover.core.ledger import Entry
-from rollover.core.machine import ROUNDS
-from rollover.core.model import Book, State
-from rollover.core.sighting import LiveFile, Outcome, OwnerSighting, Sighting
-from rollover.core.steps import OwnerChange, Phase, Reload, Update
-from rollover.core.timing import elapsed_boot
+from rollover.core.model import State
+from rollover.core.sighting import OwnerSighting, Sighting
+from rollover.core.steps import OwnerChange, Phase, Update
 from rollover.core.tlsa import EMPTY, Chain, RRset, Tlsa, matches, usable, valid
 from rollover.core.view import View, breaks
 from rollover.engine.effects import Failed, perform
 from rollover.engine.host import Host
 from rollover.engine.look import Looker
-from rollover.engine.run import PAUSE, Patience, run_locked
+from rollover.engine.pointing import PROOF, is_stale, point, proven, undo
 from rollover.engine.run import Outcome as RunOutcome
+from rollover.engine.run import Patience, run_locked
+from rollover.engine.served import Served, active_chain, configured, refuse_unproven, refuse_unseen
 from rollover.mail.target import PostfixTarget, Target
 from rollover.state.lock import locked
 
 LINEAGE = re.compile(r"/live/[^/]+/|/\.acme\.sh/|/dehydrated/certs/|/\.?lego/certificates/")
 Say = Callable[[str], None]
-PROOF = 15.0  # seconds for every endpoint to present what Postfix was pointed at
-
-
-class NotServed(ServerError):
-    """An endpoint does not present what the mail server is configured with; adopting would be guessing."""
-
-    code = "not-served"
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What the mail server is configured with today: PEM, and *where* it names it."""
-
-    key: bytes
-    chain: bytes
-    where: str
-
-    @property
-    def parsed(self) -> Chain:
-        """The chain."""
-        return parse_chain(self.chain)
 
 
 async def adopt(
@@ -68,28 +45,30 @@ async def adopt(
     async with nullcontext() if dry_run else locked(host.lock_file, host.clock, patience=60.0):
         looker = Looker(host, name)
         book = looker.book()
-        served = _served(host, looker) if not book.adopted else None
+        served = configured(host, looker) if not book.adopted else None
         if served is not None:
             looker.expect(served.parsed)
         seen = await looker.look()
-        chain = served.parsed if served is not None else _active_chain(looker, book)
-        _refuse_unproven(seen, chain)
+        chain = served.parsed if served is not None else active_chain(looker, book)
+        refuse_unproven(seen, chain)
+        if served is not None:
+            refuse_unseen(seen)
         view = View(looker.world(seen=seen), seen)
         _list_records(view, chain, say)
         changes = _removals(view, chain, remove)
         if dry_run:
             _plan(seen, changes, served, say)
             for target in host.hands.targets[name]:
-                _plan_target(target, _is_stale(target.live(), chain, book), say)
+                _plan_target(target, is_stale(target.live(), chain, book), say)
             return None
         if served is not None:
             _enter(host, looker, served, seen, ttl_was, say)
         for change in changes:
             await _remove(host, looker, seen, change, say)
-        pointed = await _point(host, name, seen, say)
-        if pointed and not all(_current(o) for o in seen.owners) and not await _proven(host, name):
+        pointed = await point(host, name, seen, say)
+        if pointed and not all(_current(o) for o in seen.owners) and not await proven(host, name):
             # The first record would turn DANE on for what does not work.
-            await _undo(host, name, pointed, first=served is not None, why="no first record was published")
+            await undo(host, name, pointed, first=served is not None, why="no first record was published")
         outcome = await run_locked(host, name, Patience(linger=PROOF))
         after = looker.book()
         if pointed and after.install is not None and after.goal == after.active:
@@ -97,57 +76,9 @@ async def adopt(
             seen = await looker.look(proving=True)
             view = View(looker.world(seen=seen), seen)
             if view.world.goal is None or not view.proven(view.world.goal):
-                await _undo(host, name, pointed, first=served is not None, why=outcome.report.summary)
+                await undo(host, name, pointed, first=served is not None, why=outcome.report.summary)
             host.store.save_book(name, replace(after, install=None, rounds=0), after)
         return outcome
-
-
-def _served(host: Host, looker: Looker) -> Served:
-    """Return what is served today. Raises ConfigError, NotServed when it cannot be told."""
-    targets = host.hands.targets[looker.service.name]
-    found = [Served(*served) for target in targets if (served := target.served()) is not None]
-    if not found:
-        raise ConfigError(
-            f"nothing is at {' and '.join(target.label for target in targets)}",
-            hint="put the key and the chain that the daemon serves today there, then adopt",
-        )
-    first = found[0]
-    for other in found[1:]:
-        if other.parsed.fingerprint != first.parsed.fingerprint:
-            raise NotServed(
-                f"{first.where} is certificate {first.parsed.fingerprint[:16]}, "
-                f"{other.where} is {other.parsed.fingerprint[:16]}",
-                hint="put one of them into all, reload, then adopt; or describe the other as a service of its own",
-            )
-    return first
-
-
-def _active_chain(looker: Looker, book: Book) -> Chain:
-    credential = looker.credential(book.active or book.goal)
-    if credential is None:
-        raise ConfigError(
-            "the vault has lost the active certificate",
-            hint="`rollover deploy FULLCHAIN KEY --service NAME` hands it over again",
-        )
-    return credential.chain
-
-
-def _refuse_unproven(seen: Sighting, chain: Chain) -> None:
-    """Every endpoint has to be reached and to present *chain*: a first record turns DANE on."""
-    for e in seen.endpoints:
-        if e.outcome is not Outcome.PRESENTED:
-            raise NotServed(
-                f"{e.endpoint}: {e.outcome}: {e.detail}",
-                hint="every address has to work before; set `addresses` if this one does not belong to the service",
-            )
-        for other in e.chains:
-            if other.fingerprint != chain.fingerprint:
-                raise NotServed(
-                    f"{e.endpoint} presents certificate {other.fingerprint[:16]}, the mail server is configured with {chain.fingerprint[:16]}",
-                    hint="reload the mail server; if another host answers there, set `addresses` or describe it as a service of its own",
-                )
-    if not seen.endpoints:
-        raise NotServed("the service has no endpoint", hint="check `hosts`, `ports` and `addresses` of the service")
 
 
 def _list_records(view: View, chain: Chain, say: Say) -> None:
@@ -263,91 +194,6 @@ def _enter(host: Host, looker: Looker, served: Served, seen: Sighting, ttl_was: 
             fingerprint=known.fingerprint,
         )
     say(f"adopted certificate {known.fingerprint[:16]} ({served.where}), valid until {known.not_after:%Y-%m-%d}")
-
-
-async def _point(host: Host, name: str, seen: Sighting, say: Say) -> list[tuple[PostfixTarget, dict[str, str]]]:
-    """Put the goal where the mail server is to read it, and point it there; what was is noted first, for release.
-
-    Returns the instances whose main.cf was changed, each with its parameters from before. That counts
-    as an install until it is proven: the file may be out of Postfix's sight (a container, SELinux).
-    """
-    pointed: list[tuple[PostfixTarget, dict[str, str]]] = []
-    looker = Looker(host, name)
-    book = looker.book()
-    credential = looker.credential(book.active or book.goal)
-    if credential is None:
-        return pointed
-    key, chain = host.vault.key(credential.spki), host.vault.chain(credential.fingerprint)
-    for target in host.hands.targets[name]:
-        if _is_stale(target.live(), credential.chain, book):
-            target.install(key, chain)
-        if not isinstance(target, PostfixTarget) or not target.live().wiring:
-            continue
-        _note_parameters(host, name, target)
-        pointed.append((target, target.postfix.parameters()))
-        now, before = host.clock.now(), looker.book()
-        if before.goal == credential.fingerprint:  # else the rollover under way opens its own, and is judged
-            opened = goals.open_install(before, credential.fingerprint, now, seen.endpoints, begun=False)
-            host.store.save_book(name, opened, before)
-        target.point()
-        try:  # recorded: what is in place and loaded has nothing more to wait for
-            await perform(host, looker.world(), seen, Reload((target.label,), why="its parameters are new"))
-        except Failed as failure:
-            raise failure.cause or failure from failure
-        say(f"{target.postfix.config_directory}: smtpd_tls_chain_files = {target.chain_file}")
-        host.store.event(
-            name, "wired", f"{target.postfix.config_directory} reads {target.chain_file}", host.clock.now().wall
-        )
-    return pointed
-
-
-async def _proven(host: Host, name: str) -> bool:
-    """Look until every endpoint presents the goal, and nothing else, as often as an install has to be proven."""
-    started, rounds = host.clock.now(), 0
-    while elapsed_boot(started, host.clock.now()) < PROOF:
-        looker = Looker(host, name)
-        seen = await looker.look(proving=True)
-        view = View(looker.world(seen=seen), seen)
-        rounds = rounds + 1 if view.world.goal is not None and view.proven(view.world.goal) else 0
-        if rounds == ROUNDS:
-            return True
-        await host.clock.sleep(PAUSE)
-    return False
-
-
-async def _undo(
-    host: Host, name: str, pointed: list[tuple[PostfixTarget, dict[str, str]]], *, first: bool, why: str
-) -> NoReturn:
-    """Give Postfix its parameters back: not every endpoint presents what it is to read now. Raises NotServed."""
-    for target, parameters in pointed:
-        target.postfix.restore(parameters)
-        await target.reload()
-    before = host.store.book(name)
-    with host.store.transaction():
-        host.store.save_book(name, replace(before, install=None, adopted=not first), before)
-        if first:
-            host.store.forget_report(name)
-        host.store.event(name, "not-adopted", f"the parameters of before are back: {why}", host.clock.now().wall)
-    files = ", ".join(target.chain_file for target, _ in pointed)
-    raise NotServed(
-        f"not every endpoint presents the certificate once Postfix reads {files}; its parameters are as before",
-        hint="look at the mail log: can Postfix see that file (container, SELinux, AppArmor)? Does a reload take effect?",
-    )
-
-
-def _is_stale(live: LiveFile, active: Chain, book: Book) -> bool:
-    """Tell whether a live file has to be written before anything reads it: DNS may have forgotten what is in it."""
-    if live.chain is None or live.problem:
-        return True
-    return bool(live.wiring) and live.chain != active and book.install is None
-
-
-def _note_parameters(host: Host, name: str, target: PostfixTarget) -> None:
-    """Remember the parameters of before; those of the first adoption, not what somebody broke later."""
-    noted = host.store.restore(name) or {}
-    directory = target.postfix.config_directory
-    if directory not in noted:
-        host.store.save_restore(name, {**noted, directory: target.postfix.parameters()})
 
 
 def _plan(seen: Sighting, changes: Sequence[OwnerChange], served: Served | None, say: Say) -> None:

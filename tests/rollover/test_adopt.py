@@ -18,6 +18,7 @@ from tests.rollover.driving import (
     only_serves,
     service,
     steady_mail,
+    to_the_end,
     two_lines,
 )
 
@@ -135,4 +136,23 @@ def test_a_daemon_with_key_and_certificate_in_two_files(lab: Lab) -> None:
     assert (cert.read_bytes(), key.read_bytes()) == before
     lab.deploy(new, check=0)
     advance_to(lab, "steady")
+    only_serves(lab, new)
+
+
+@pytest.mark.lab(ttl=TTL, senders=False)
+def test_a_primary_that_does_not_say_which_records_there_are(lab: Lab) -> None:
+    """Which records are ours is decided once: without the primary's word adopt changes nothing, and can be repeated."""
+    lab.configure(**SETTINGS, timeout="1s")
+    parameters = (lab.mx.config_directory / "main.cf").read_text()
+    lab.primary.stop()
+    message, hint = two_lines(lab.rollover("adopt", "mail", check=69).stderr)
+    assert "did not say which records" in message
+    assert "`rollover check`" in hint
+    assert (lab.mx.config_directory / "main.cf").read_text() == parameters
+    assert not lab.chain_file.exists()
+    lab.primary.start()
+    lab.rollover("adopt", "mail", check=0)
+    new = lab.certificate()
+    lab.deploy(new)
+    to_the_end(lab)
     only_serves(lab, new)
