@@ -141,7 +141,7 @@ fi
 if [ ${#lab_paths[@]} -gt 0 ]; then
     step "tests on real servers, $JOBS labs at a time, each in its own namespace"
     run_pytest env TMPDIR="$scratch" "$VENV/bin/python" -m pytest -q -p tests.no_skips --basetemp="$scratch/l" \
-        --tx "$JOBS*popen//python=tests/lab/python" --dist loadfile \
+        --tx "$JOBS*popen//python=tests/lab/python" --dist loadfile --no-loadscope-reorder \
         "${options[@]}" "${lab_paths[@]}"
 elif [ -z "$selected" ]; then
     step "only the unit tests ran: the tests on real servers need root, ./test.sh"

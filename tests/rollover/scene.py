@@ -56,6 +56,11 @@ class Scene:
         shutil.copy2(self._main_cf, self._kept / "main.cf")
         self._records = {owner: lab.primary.tlsa(owner) for owner in owners}
         self._served = lab.served()
+        self._reloads = self._reloads_so_far()
+
+    def _reloads_so_far(self) -> int:
+        """Return how often Postfix's master was reloaded since the lab began, by its own log."""
+        return self.lab.mx.log.read_text(errors="replace").count(": reload -- version ")
 
     @property
     def _main_cf(self) -> Path:
@@ -90,6 +95,7 @@ class Scene:
             for record in set(lab.primary.tlsa(owner).records) - set(kept.records):
                 lab.primary.update(f"update delete {owner} TLSA {record}")
             wait_for(lambda o=owner, k=kept: lab.secondary.tlsa(o).records == k.records, "the secondary follows")  # type: ignore[misc]
+        self._reloads = self._reloads_so_far()
 
     def _add(self, owner: str, records: Sequence[str], ttl: int) -> None:
         missing = set(records) - set(self.lab.primary.tlsa(owner).records)
@@ -125,6 +131,7 @@ class Scene:
             "main.cf": sorted(x for x in self._main_cf.read_text().splitlines() if not x.startswith("#")),
             "records": {owner: lab.primary.tlsa(owner).records for owner in self._owners},
             "served": lab.served(),
+            "reloaded": self._reloads_so_far() > self._reloads,
         }
 
 

@@ -258,7 +258,7 @@ def test_source_is_told_once(shared_lab: Lab, source: Path) -> None:
     assert history(shared_lab) == events
     told = shared_lab.rollover("status", check=1).stdout
     assert told.startswith(
-        "WARNING mail: the private key does not belong to the certificate for mail.example.test since "
+        "WARNING mail: no mail is deferred: the private key does not belong to the certificate for mail.example.test since "
     )
     replace_by(source, shared_lab.old)
     assert tick(shared_lab)["problems"] == []

@@ -109,7 +109,9 @@ def test_held_back(lab: Lab, hurt: Callable[[Lab], AbstractContextManager[None]]
             assert found["level"] == "warning", "propagation_warn is over"
             assert found["hint"]
             status = lab.rollover("status", check=1).stdout
-            assert status.startswith(f"WARNING mail: {NS2} {found['message'].removeprefix(NS2).strip()} since "), status
+            assert status.startswith(
+                f"WARNING mail: no mail is deferred: {NS2} {found['message'].removeprefix(NS2).strip()} since "
+            ), status
         wait_for(lambda: new.tlsa in lab.secondary.tlsa().records, "the secondary has the record")
         it = goes_on(lab)
         # Until it was well it handed out the old RRset: the wait counts from there, not from the publication.
