@@ -83,7 +83,9 @@ class Scene:
                 os.link(self._kept / "live" / name, live / ".put-back")
                 (live / ".put-back").replace(live / name)
         if changed or lab.served() != self._served:
+            before = self._reloads_so_far()
             lab.mx.reload()
+            wait_for(lambda: self._reloads_so_far() > before, "the MX has told of its reload")
             wait_for(lambda: lab.served() == self._served, "the MX presents what it presented")
         for path in live.iterdir():
             if path.name not in kept_files:
