@@ -102,7 +102,7 @@ def rollover(
         Path | None,
         typer.Option(metavar="FILE", help="Configuration; else $ROLLOVER_CONFIG, else /etc/rollover/rollover.toml."),
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Say more; show where an error came from.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show where an error came from.")] = False,
     version: Annotated[  # noqa: ARG001  its callback does the work
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,

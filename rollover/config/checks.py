@@ -24,6 +24,7 @@ def across(file: Path, main: MainTable, services: list[Placed]) -> Iterator[Mist
     yield from _zones_once(file, main)
     yield from _one_writer(services)
     yield from _not_its_own_source(services)
+    yield from _one_ttl(services)
 
 
 def _zones_once(file: Path, main: MainTable) -> Iterator[Mistake]:
@@ -59,6 +60,22 @@ def _one_writer(services: list[Placed]) -> Iterator[Mistake]:
                 )
             else:
                 first[name] = (service.file, loc)
+
+
+def _one_ttl(services: list[Placed]) -> Iterator[Mistake]:
+    """An RRset has one TTL: two services there would set it over and over again."""
+    first: dict[tuple[str, int], Placed] = {}
+    for service in services:
+        for place in ((host, port) for host in service.config.hosts for port in service.config.ports):
+            other = first.setdefault(place, service)
+            if other.config.ttl != service.config.ttl:
+                yield Mistake(
+                    service.file,
+                    f"services.{service.config.name}.ttl: another one than services.{other.config.name} has,"
+                    f" and both have records at _{place[1]}._tcp.{place[0]}",
+                    "set the same ttl in both, or leave it out: an RRset has one TTL",
+                )
+                break
 
 
 def _not_its_own_source(services: list[Placed]) -> Iterator[Mistake]:

@@ -67,6 +67,7 @@ async def look(
     shared = Shared(settings, resolver, clock, remembered or {})
     this = _Look(shared)
     sightings = await asyncio.gather(*(this.follow(canonical(owner)) for owner in owners))
+    sightings = [_without_strangers(it, shared) for it in sightings]
     agrees, problem = this.clock()
     return DnsLook(
         owners=tuple(sightings),
@@ -76,6 +77,17 @@ async def look(
         ignored=tuple(sorted(shared.ignored)),
         errors=tuple(this.errors.values()),
     )
+
+
+def _without_strangers(it: OwnerSighting, shared: Shared) -> OwnerSighting:
+    """Leave out servers of ``also_check`` in zones that they do not serve, if they serve another one of this look.
+
+    One that serves nothing at all stays in the picture: it was to have the change.
+    """
+    further = {server.label for server in shared.finder.extra_servers()}
+    serving = {h.server.label for h in shared.heard if h.answer is not None}
+    lame = {(h.server.label, h.zone) for h in shared.heard if h.lame and h.server.label in further & serving}
+    return replace(it, servers=tuple(a for a in it.servers if a.public or (a.server, a.zone) not in lame))
 
 
 class _Look:

@@ -54,6 +54,7 @@ class Heard:
     error: RolloverError | None = None
     lame: bool = False  # it says that the zone is not its own
     times: tuple[tuple[datetime, datetime], ...] = ()
+    zone: str = ""  # the one that it was asked about
 
 
 class _Unusable(Exception):

@@ -200,7 +200,7 @@ class Hop:
     async def _ask(self, server: Server, zone: dns.name.Name, name: dns.name.Name) -> Heard:
         look = self.look
         seconds = max(look.deadline - in_seconds(0), look.settings.timeout * _LITTLE)
-        heard = await hear(server, zone, name, seconds, look.clock)
+        heard = replace(await hear(server, zone, name, seconds, look.clock), zone=self.zone)
         look.heard.append(heard)
         if server.public and heard.ns_names:
             # The servers know better than the resolver's cache which servers there are.

@@ -62,7 +62,9 @@ async def adopt(
                 _plan_target(target, is_stale(target.live(), chain, book), say)
             return None
         if served is not None:
-            _enter(host, looker, served, seen, ttl_was, say)
+            _enter(host, looker, served, seen, say)
+        if ttl_was is not None:
+            _enter_ttl(host, seen, ttl_was)
         for change in changes:
             await _remove(host, looker, seen, change, say)
         pointed = await point(host, name, seen, say)
@@ -149,7 +151,16 @@ async def _remove(host: Host, looker: Looker, seen: Sighting, change: OwnerChang
     say(f"{change.target}: removed {', '.join(map(str, sorted(change.delete)))}")
 
 
-def _enter(host: Host, looker: Looker, served: Served, seen: Sighting, ttl_was: int | None, say: Say) -> None:
+def _enter_ttl(host: Host, seen: Sighting, ttl: int) -> None:
+    """Enter the present RRsets with a TTL that was lowered shortly before (protocol.md, Ready); seconds."""
+    with host.store.transaction():
+        for owner in seen.owners:
+            ledger = host.store.ledgers_or_new([owner.owner])[owner.owner]
+            entry = Entry(_current(owner), ttl)
+            host.store.save_ledgers([replace(ledger, entries=(*(e for e in ledger.entries if e != entry), entry))])
+
+
+def _enter(host: Host, looker: Looker, served: Served, seen: Sighting, say: Say) -> None:
     """Store the served certificate as active, and its records as ours to withdraw later."""
     chain, name, store = served.parsed, looker.service.name, host.store
     known, now = facts(chain), host.clock.now()
@@ -171,16 +182,11 @@ def _enter(host: Host, looker: Looker, served: Served, seen: Sighting, ttl_was: 
             store.forget_standing(name, waiting)
             store.put_in_inbox(name, waiting, now.wall)
         store.save_book(name, adopted, None)
-        ledgers = []
         for owner in seen.owners:
             current = _current(owner)
             mine = frozenset(r for r in current if r.usage == 3 and matches(r, chain))
             if owner.primary is not None and not owner.primary.wildcard:
                 store.manage(owner.target, mine)
-            if ttl_was is not None:
-                ledger = store.ledgers_or_new([owner.owner])[owner.owner]
-                ledgers.append(replace(ledger, entries=(*ledger.entries, Entry(current, ttl_was))))
-        store.save_ledgers(ledgers)
         store.save_aliases({o.owner: o.target for o in seen.owners})
         lineage = served.where.partition(" = ")[2].split(" and ")[0] or served.where
         if LINEAGE.search(lineage):

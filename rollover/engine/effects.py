@@ -42,7 +42,7 @@ class Failed(Exception):
 async def perform(host: Host, world: World, seen: Sighting, step: Effect) -> None:
     """Do *step*. Raises Failed."""
     if isinstance(step, Update):
-        await _update(host, world, step)
+        await _update_all(host, world, step)
     elif isinstance(step, Install):
         await _install(host, world, seen, step)
     elif isinstance(step, ReloadStep):
@@ -56,6 +56,24 @@ async def perform(host: Host, world: World, seen: Sighting, step: Effect) -> Non
 
 
 # ------------------------------------------------------------------------------------------- DNS
+
+
+async def _update_all(host: Host, world: World, step: Update) -> None:
+    """Send the update; one that is refused for several owners is sent for each: one grant that is missing is one."""
+    try:
+        await _update(host, world, step)
+        return
+    except Failed as failure:
+        if len(step.changes) == 1 or failure.problem.code != "update-refused":
+            raise
+    failures: list[Failed] = []
+    for change in step.changes:
+        try:
+            await _update(host, world, replace(step, changes=(change,)))
+        except Failed as failure:
+            failures.append(failure)
+    if failures:
+        raise Failed(tuple(k for f in failures for k in f.key), failures[0].problem, failures[0].cause)
 
 
 async def _update(host: Host, world: World, step: Update) -> None:

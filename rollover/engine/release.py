@@ -122,6 +122,11 @@ def _removal(world: World, owner: OwnerSighting) -> OwnerChange | None:
     ours = _ours(world, owner) & primary.rrset
     if not ours:
         return None
+    if primary.wildcard:
+        raise ServerError(
+            f"{owner.target} has its records from {primary.wildcard}, which is not this service's alone",
+            hint="remove them there by hand, then release again; or release without --withdraw",
+        )
     rest = primary.rrset - ours
     used = [c.chain for f, c in world.credentials.items() if f == world.book.active]
     others = (*world.others.get(owner.owner, ()), *world.strangers.get(owner.owner, ()))
@@ -130,9 +135,7 @@ def _removal(world: World, owner: OwnerSighting) -> OwnerChange | None:
             f"without our records {owner.target} would have {', '.join(map(str, sorted(rest)))}, which what is served does not match",
             hint=f'remove those first: `rollover adopt {world.service.name} --remove "RDATA"`; if another service needs them, release without --withdraw',
         )
-    return OwnerChange(
-        owner.owner, owner.target, owner.zone, primary.rrset, bool(primary.wildcard), EMPTY, ours, primary.own_ttl
-    )
+    return OwnerChange(owner.owner, owner.target, owner.zone, primary.rrset, False, EMPTY, ours, primary.own_ttl)
 
 
 def _held_for(world: World, seen: Sighting) -> float | None:

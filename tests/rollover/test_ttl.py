@@ -90,8 +90,12 @@ def test_a_higher_ttl(lab: Lab) -> None:
 
 @pytest.mark.lab(ttl=SHORT, senders=False)
 def test_a_ttl_lowered_before_the_adoption(lab: Lab) -> None:
-    """`adopt --ttl-was` counts the present RRset with the TTL that it had shortly before, and keeps the one it has."""
+    """`adopt --ttl-was` counts the present RRset with the TTL that it had shortly before, and keeps the one it has.
+
+    So it does for a service that is under care already.
+    """
     lab.configure(**SETTINGS)
+    lab.rollover("adopt", "mail", check=0)
     lab.rollover("adopt", "mail", "--ttl-was", "1h", check=0)
     lab.deploy(lab.certificate(), check=0)
     it = advance_to(lab, "waiting", every=0)

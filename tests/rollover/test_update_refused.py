@@ -187,3 +187,26 @@ def test_noerror_and_not_applied(lab: Lab) -> None:
     assert lab.served() == new.spki
     alone_in_dns(lab, new)
     nothing_deferred(lab, mail())
+
+
+@pytest.mark.lab(ttl=TTL, senders=False, ports=(25, 587))
+def test_one_grant_that_is_missing_holds_back_one_owner(lab: Lab) -> None:
+    """Both owners go in one update; where one of them is not granted the other still gets its record, and is named right."""
+    lab.configure(**SETTINGS)
+    lab.rollover("adopt", "mail", check=0)
+    new = lab.certificate()
+    submission = f"_587._tcp.{at.HOST}"
+    lab.primary.reconfigure(update_policy=f"grant rollover-key name {at.OWNER} TLSA;")
+    done = lab.deploy(new, check=0)
+    assert f"grant rollover-key name {submission} TLSA;" in done.stderr
+    assert f"name {at.OWNER} TLSA;" not in done.stderr
+    assert set(lab.primary.tlsa().records) == {lab.old.tlsa, new.tlsa}
+    assert lab.primary.tlsa(submission).records == (lab.old.tlsa,)
+
+    lab.rollover("advance", check=75)
+    assert problem(left_by_advance(), "update-refused")["message"].startswith("update of zone example.test. refused")
+    assert lab.served() == lab.old.spki
+    lab.primary.reconfigure()
+    to_the_end(lab)
+    assert lab.served() == new.spki
+    assert lab.primary.tlsa(submission).records == (new.tlsa,) == lab.primary.tlsa().records

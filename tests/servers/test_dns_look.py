@@ -6,8 +6,11 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import dns.message
+import dns.name
+import dns.rcode
 import pytest
 
+from rollover.core.servers import incomplete
 from rollover.core.sighting import Signature
 from rollover.core.tlsa import EMPTY
 from rollover.dns.errors import TsigBadKey, TsigBadSignature, TsigBadTime
@@ -447,6 +450,32 @@ class TestCname:
         assert set(seen.ns) == {at.DOMAIN, at.DANE_DOMAIN}
         hand.update(hand.change(add=[fake(1)]))
         assert hand.see().primary.rrset == records(lab.old.tlsa) | {fake(1)}
+
+    @pytest.mark.lab(owner="cname-other-zone", senders=False)
+    def test_a_further_server_of_one_of_the_zones(self, lab: Lab) -> None:
+        """One of `also_check` that serves the target's zone alone is in the picture there; one that serves none is late."""
+
+        def dane_only(query: bytes) -> bytes | None:
+            message = dns.message.from_wire(query)
+            if message.question[0].name.is_subdomain(dns.name.from_text(at.DANE_DOMAIN)):
+                return forward(query)
+            return refuse(query)
+
+        def refuse(query: bytes) -> bytes:
+            response = dns.message.make_response(dns.message.from_wire(query))
+            response.set_rcode(dns.rcode.REFUSED)
+            return response.to_wire()
+
+        server = lab.junk_server(dane_only)
+        hand = Hand(lab, also_check=(ExtraServer(SPARE),))
+        (owner,) = hand.look().owners
+        assert [(a.zone, a.reached) for a in owner.servers if a.server == SPARE] == [(at.DANE_DOMAIN, True)]
+        assert not incomplete(owner)
+
+        server.reply = refuse
+        (owner,) = hand.look().owners
+        assert [a.reached for a in owner.servers if a.server == SPARE] == [False, False]
+        assert {late.server for late in incomplete(owner)} == {SPARE}
 
     @pytest.mark.lab(owner="cname-other-zone", senders=False)
     def test_into_a_zone_with_another_key(self, lab: Lab) -> None:

@@ -605,6 +605,23 @@ def test_two_services_naming_one_file(write: Write) -> None:
     assert "a file of its own" in error.hint
 
 
+def test_two_services_at_one_owner_have_one_ttl(write: Write) -> None:
+    """An RRset has one TTL: two services there with two of them are refused; elsewhere each has its own."""
+    main = write(SMALLEST)
+    _, _, rest = SMALLEST.partition("[services.mail]")
+    web = "[services.web]" + rest.replace("services.mail", "services.web").replace("live/mail", "live/web").replace("hosts =", 'ttl = "5m"\nhosts =')
+    other = write(web, "services.d/web.toml")
+
+    error = refused(main)
+
+    assert error.exit_code == 78
+    assert error.message.startswith(f"{other}: services.web.ttl: another one than services.mail has")
+    assert "_25._tcp.mail.example.org" in error.message
+    assert "the same ttl" in error.hint
+    write(web.replace("mail.example.org", "www.example.org"), "services.d/web.toml")
+    assert load(main).services["web"].ttl == 300
+
+
 def test_one_name_in_two_files(write: Write) -> None:
     """The same service in two files is refused, with both files."""
     main = write(SMALLEST)
