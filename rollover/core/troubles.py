@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from rollover.core.changes import switched_off
-from rollover.core.ledger import wait_left
+from rollover.core.ledger import Entry, wait_left
 from rollover.core.model import Credential, World
 from rollover.core.problems import Level, Problem, problem
 from rollover.core.servers import badly_signed, incomplete
 from rollover.core.sighting import Outcome, OwnerSighting
-from rollover.core.timing import elapsed, elapsed_boot, stamp
-from rollover.core.tlsa import Chain, combinations, owner_name, valid
+from rollover.core.timing import Instant, elapsed, elapsed_boot, stamp
+from rollover.core.tlsa import Chain, RRset, combinations, owner_name, valid
 from rollover.core.view import View, expired, unmatched
 
 # A late server is worth a warning only after propagation_warn.
@@ -146,6 +146,21 @@ def _old(view: View) -> Iterator[Problem]:
             yield _p(view.world, "endpoint-old", text, level)
 
 
+def _may_be_held(entry: Entry, now: Instant) -> bool:
+    return entry.gone is None or elapsed(entry.gone, now) < entry.ttl
+
+
+def _resolver_differs(view: View, owner: OwnerSighting, rrset: RRset) -> Iterator[Problem]:
+    """Tell of a resolver that gives what an endpoint's certificate does not match, when no cache can hold that any more."""
+    if any(e.rrset == rrset and _may_be_held(e, view.now) for e in view.world.ledger(owner.owner).entries):
+        return  # every resolver may, and that is told
+    for name, where, chain in view.at_endpoints():
+        if name == owner.owner and not valid(rrset, chain):
+            text = f"the resolver gives an RRset of {owner.owner} that {chain.fingerprint[:16]} at {where} does not match (TTL {owner.resolver.ttl})"
+            yield _p(view.world, "resolver-stale", text, Level.CRITICAL)
+            return
+
+
 def _dns(view: View) -> Iterator[Problem]:
     for name in view.unseen():
         yield _p(view.world, "owner-blocked", f"nobody looked at {name}")
@@ -163,12 +178,8 @@ def _dns(view: View) -> Iterator[Problem]:
                 "zone-insecure",
                 f"the resolver does not authenticate {owner.owner}: {said.problem or 'no AD flag'}",
             )
-        elif refused := [
-            (where, c) for name, where, c in view.at_endpoints() if name == owner.owner and not valid(said.rrset, c)
-        ]:
-            where, chain = refused[0]
-            text = f"the resolver gives an RRset of {owner.owner} that {chain.fingerprint[:16]} at {where} does not match (TTL {said.ttl})"
-            yield _p(view.world, "resolver-stale", text, Level.CRITICAL)
+        else:
+            yield from _resolver_differs(view, owner, said.rrset)
         if switched_off(view, owner):
             yield _p(
                 view.world,
