@@ -609,7 +609,9 @@ def test_two_services_at_one_owner_have_one_ttl(write: Write) -> None:
     """An RRset has one TTL: two services there with two of them are refused; elsewhere each has its own."""
     main = write(SMALLEST)
     _, _, rest = SMALLEST.partition("[services.mail]")
-    web = "[services.web]" + rest.replace("services.mail", "services.web").replace("live/mail", "live/web").replace("hosts =", 'ttl = "5m"\nhosts =')
+    web = "[services.web]" + rest.replace("services.mail", "services.web").replace("live/mail", "live/web").replace(
+        "hosts =", 'ttl = "5m"\nhosts ='
+    )
     other = write(web, "services.d/web.toml")
 
     error = refused(main)
