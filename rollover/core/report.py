@@ -23,7 +23,9 @@ from rollover.core.view import View
 SCHEMA = 1
 SHORT = 16
 PASSING = frozenset({"caches-stale"})  # critical, and over by itself at a known time
-ROLLED_OVER = frozenset({"certificate-expired", "certificate-late"})  # what the rollover under way ends
+ROLLED_OVER = frozenset(
+    {"certificate-expired", "certificate-late", "resolver-stale"}
+)  # what the rollover under way ends
 AT_REST = frozenset({Phase.UNADOPTED, Phase.STEADY, Phase.RETAINING, Phase.PAUSED})
 
 

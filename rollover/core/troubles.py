@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from rollover.core.changes import switched_off
-from rollover.core.ledger import Entry, wait_left
+from rollover.core.ledger import Entry, Patience, wait_left
 from rollover.core.model import Credential, World
 from rollover.core.problems import Level, Problem, problem
 from rollover.core.servers import badly_signed, incomplete
@@ -146,13 +146,14 @@ def _old(view: View) -> Iterator[Problem]:
             yield _p(view.world, "endpoint-old", text, level)
 
 
-def _may_be_held(entry: Entry, now: Instant) -> bool:
-    return entry.gone is None or elapsed(entry.gone, now) < entry.ttl
+def _may_be_held(entry: Entry, patience: Patience, now: Instant) -> bool:
+    return entry.gone is None or elapsed(entry.gone, now) < patience.span(entry.ttl)
 
 
 def _resolver_differs(view: View, owner: OwnerSighting, rrset: RRset) -> Iterator[Problem]:
     """Tell of a resolver that gives what an endpoint's certificate does not match, when no cache can hold that any more."""
-    if any(e.rrset == rrset and _may_be_held(e, view.now) for e in view.world.ledger(owner.owner).entries):
+    patience = view.world.service.patience
+    if any(e.rrset == rrset and _may_be_held(e, patience, view.now) for e in view.world.ledger(owner.owner).entries):
         return  # every resolver may, and that is told
     for name, where, chain in view.at_endpoints():
         if name == owner.owner and not valid(rrset, chain):

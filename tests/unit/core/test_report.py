@@ -833,6 +833,8 @@ def test_patience_changes_nothing_of_what_caches_may_hold() -> None:
         ("certificate-expired", Phase.WAITING, False),
         ("certificate-expired", Phase.PROPAGATING, False),
         ("certificate-expired", Phase.STEADY, True),
+        ("resolver-stale", Phase.STEADY, True),
+        ("resolver-stale", Phase.WAITING, False),
         ("certificate-expired", Phase.PAUSED, True),
         ("caches-stale", Phase.BLOCKED, True),
         ("mail-deferred", Phase.WAITING, True),
@@ -842,7 +844,8 @@ def test_patience_changes_nothing_of_what_caches_may_hold() -> None:
 )
 def test_what_ends_by_itself_asks_for_nobody(code: str, phase: Phase, *, asks: bool) -> None:
     """A wait goes on through what time or the rollover under way ends; through nothing else that is critical."""
-    it = told(world(), look(), problem(code, "…", service="mail"))
+    level = Level.WARNING if code == "certificate-expiring" else Level.CRITICAL
+    it = told(world(), look(), problem(code, "…", service="mail", level=level))
 
     assert needs_person(replace(it, phase=phase)) is asks
 
