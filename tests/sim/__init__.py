@@ -1,0 +1,1 @@
+"""A simulated world around the real engine, store and vault: see play.py."""

@@ -1,0 +1,281 @@
+"""What may happen, as a list of words: a schedule can be written down, shrunk, replayed and kept."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tests.sim.materials import certificate
+from tests.sim.nameservers import Node
+
+if TYPE_CHECKING:
+    from tests.sim.mailhost import MailHost, Place
+    from tests.sim.nameservers import Server
+    from tests.sim.play import Play
+
+Event = tuple[str, int]
+
+WAITS = (1, 5, 20, 61, 100, 101, 130, 310, 450, 901, 1300)
+SKEWS = (0.0, 0.0, -3600.0, 8.0, 200.0, 86400.0 * 30)
+#: What may go wrong with the next effect of the tool that it can go wrong with.
+FAULTS = ("refused", "answer lost", "delayed", "lost", "not applied", "disk full", "reload fails", "state disk full")
+
+
+def _mail(p: Play, n: int) -> MailHost:
+    return p.world.mail[p.service(n)]
+
+
+def _place(p: Play, n: int) -> Place:
+    places = _mail(p, n).places
+    return places[n % len(places)]
+
+
+def _secondary(p: Play, n: int) -> Server:
+    them = [s for s in p.world.zones.servers if s.upstream is not None and s.seen]
+    return them[n % len(them)]
+
+
+def _owner(p: Play, n: int) -> str:
+    owners = sorted(p.world.zones.targets)
+    return owners[n % len(owners)]
+
+
+def _toggle_lag(p: Play, n: int) -> None:
+    server = _secondary(p, n)
+    server.lagging = not server.lagging
+    p.world.say(f"{server.label} {'gets no transfers' if server.lagging else 'gets transfers again'}")
+    p.world.transfers()
+
+
+def _toggle_away(p: Play, n: int) -> None:
+    servers = [s for s in p.world.zones.servers if s.seen]
+    server = servers[n % len(servers)]
+    server.reached = not server.reached
+    p.world.say(f"{server.label} can {'' if server.reached else 'not '}be reached")
+
+
+def _toggle_signature(p: Play, n: int) -> None:
+    server = _secondary(p, n)
+    p.world.zones.remember(server)
+    server.badly_signed = not server.badly_signed
+    p.world.excuse("a server's signatures were mended over an RRset that nobody could fetch before")
+    p.world.say(f"the signatures of {server.label} are {'bad' if server.badly_signed else 'good'}")
+
+
+def _relapse(p: Play, n: int) -> None:
+    server = _secondary(p, n)
+    old = p.world.zones.old.get(server.zone)
+    if old:
+        p.world.zones.serve(server, old[-1 - n % len(old)])
+        p.relapsed(server)
+        p.world.excuse("a secondary was restored from an old copy")
+
+
+def _restored(p: Play, n: int) -> None:
+    zone, name = p.world.own_name(_owner(p, n))
+    old = p.world.zones.old.get(zone)
+    if old and (node := old[n % len(old)].nodes.get(name)) is not None and node.records:
+        p.admin(zone, name, Node(node.records, node.ttl), "restores the old zone file")
+
+
+def _foreign(p: Play, n: int) -> None:
+    zone, name = p.world.own_name(_owner(p, n))
+    node = p.world.zones.primary(zone).copy.nodes.get(name)
+    if node is None or node.cname:
+        return
+    stranger, ours = certificate("x"), p.world.certificates["c0"]
+    record = (
+        stranger.record(3, 1, 1),
+        stranger.record(3, 1, 2),
+        ours.record(3, 0, 1),
+        ours.record(2, 1, 1),
+        certificate("x", ca="another CA").record(2, 1, 1),
+        "0 0 1 " + "ab" * 32,
+        stranger.record(3, 1, 1)[:-2],
+    )[n % 7]
+    if record not in node.records:
+        p.world.foreign.add(record)
+        p.admin(zone, name, Node(node.records | {record}, node.ttl), f"adds {record[:16]}")
+
+
+def _delete_one(p: Play, n: int) -> None:
+    zone, name = p.world.own_name(_owner(p, n))
+    node = p.world.zones.primary(zone).copy.nodes.get(name)
+    if node is not None and node.records:
+        record = sorted(node.records)[n % len(node.records)]
+        left = node.records - {record}
+        p.admin(zone, name, Node(left, node.ttl) if left else None, f"deletes {p.world.told(record)}")
+
+
+def _delete_all(p: Play, n: int) -> None:
+    zone, name = p.world.own_name(_owner(p, n))
+    if p.world.zones.primary(zone).copy.nodes.get(name) is not None:
+        p.admin(zone, name, None, "deletes all records")
+
+
+def _blip(p: Play, n: int) -> None:
+    zone, name = p.world.own_name(_owner(p, n))
+    node = p.world.zones.primary(zone).copy.nodes.get(name)
+    if node is not None and node.records:
+        p.admin(
+            zone, name, Node(frozenset({certificate("x").record(3, 1, 1)}), node.ttl), "changes the records by mistake"
+        )
+        p.world.wait((0.0, 2.0, 40.0)[n % 3])
+        p.world.excuse("an administrator replaced what is served")
+        p.admin(zone, name, Node(node.records, node.ttl), "changes them back")
+
+
+def _signs_again(p: Play, n: int) -> None:
+    zone, name = p.world.own_name(_owner(p, n))
+    node = p.world.zones.primary(zone).copy.nodes.get(name)
+    if node is not None:
+        p.world.edit(zone, name, Node(node.records, node.ttl, node.cname))
+        p.world.say(f"{zone} is signed again")
+
+
+def _ttl(p: Play, n: int) -> None:
+    zone, name = p.world.own_name(_owner(p, n))
+    node = p.world.zones.primary(zone).copy.nodes.get(name)
+    # Raised and lowered between two looks, nobody could know of it.
+    if node is not None and node.records and not p.ttl_unseen:
+        p.ttl_unseen = True
+        p.admin(
+            zone, name, Node(node.records, (30, 60, 100, 300)[n % 4]), f"sets the TTL to {(30, 60, 100, 300)[n % 4]}"
+        )
+
+
+def _leave_ns(p: Play, n: int) -> None:
+    server = _secondary(p, n)
+    others = [s for s in p.world.zones.of(server.zone) if s.public and s.listed and s.seen and s is not server]
+    if server.listed and others:
+        server.listed, server.asked_until = False, p.world.t + 100.0
+        p.world.zones.remember(server)
+        p.world.say(f"{server.label} leaves the NS RRset")
+
+
+def _join_ns(p: Play, n: int) -> None:
+    server = _secondary(p, n)
+    if not server.listed:
+        server.listed, server.asked_until = True, float("inf")
+        p.world.excuse("a name server joined with an old copy")
+        p.world.say(f"{server.label} joins the NS RRset")
+
+
+def _reach(p: Play, n: int) -> None:
+    place = _place(p, n)
+    place.reached = not place.reached
+    p.world.say(f"{place.address} can {'' if place.reached else 'not '}be reached")
+
+
+def _deaf(p: Play, n: int) -> None:
+    _place(p, n).deaf = True
+    p.world.say("one address does not hear the next reload")
+
+
+def _stale_process(p: Play, n: int) -> None:
+    place = _place(p, n)
+    names = sorted(p.world.certificates)
+    place.shows = names[n // 2 % len(names)]
+    p.world.excuse("an endpoint presents another certificate by itself")
+    p.world.say(f"{place.address} presents {place.shows}")
+
+
+def _somebody_writes(p: Play, n: int) -> None:
+    names = [*sorted(p.world.certificates), "x"]
+    name = names[n % len(names)]
+    if name == "x":
+        p.world.stage("x")
+    _mail(p, n).write(name)
+    p.world.excuse("somebody wrote the live file")
+    p.world.say(f"somebody writes {name} into the live file of {p.service(n)}")
+
+
+def _restart(p: Play, n: int) -> None:
+    for mail in p.world.mail.values():
+        mail.restart()
+    p.world.say("the mail servers are restarted")
+
+
+def _reboot(p: Play, n: int) -> None:
+    p.world.booted, p.world.boots = p.world.t, p.world.boots + 1
+    _restart(p, n)
+    p.world.say("the host was rebooted")
+
+
+def _clock(p: Play, n: int) -> None:
+    p.world.skew = SKEWS[n % len(SKEWS)]
+    p.world.say(f"the clock is wrong by {p.world.skew:g} s")
+
+
+def _until_due(p: Play, n: int) -> None:
+    """Wait until the next step is due, or a second less: where a rule is a second short, this is when it shows."""
+    seconds = p.seconds_until_due(n)
+    if seconds is not None and seconds < 5000:
+        p.world.wait(max(0.0, seconds - (1.0, 0.0, 0.4)[n % 3]))
+    p.tick()
+
+
+def _fault(p: Play, n: int) -> None:
+    p.tick(fault=FAULTS[n % len(FAULTS)])
+
+
+EVENTS: dict[str, Callable[[Play, int], object]] = {
+    "tick": lambda p, n: p.tick(),
+    "tick with a fault": _fault,
+    "tick that is killed": lambda p, n: p.tick(die_in=n + 1),
+    "a person looks": lambda p, n: p.tick(asked=True),
+    "wait": lambda p, n: p.world.wait(WAITS[n % len(WAITS)]),
+    "wait until it is due": _until_due,
+    "deploy": lambda p, n: p.deploy(n),
+    "deploy that is killed": lambda p, n: p.deploy(n, die_in=n + 1),
+    "deploy with the same key": lambda p, n: p.deploy(n, same_key=True),
+    "deploy what does not work": lambda p, n: p.deploy(n, broken=True),
+    "deploy again": lambda p, n: p.deploy_again(n),
+    "deploy bad material": lambda p, n: p.deploy_bad(n),
+    "rollback": lambda p, n: p.rollback(n),
+    "pause": lambda p, n: p.pause(n),
+    "resume": lambda p, n: p.resume(n),
+    "lag": _toggle_lag,
+    "away": _toggle_away,
+    "bad signatures": _toggle_signature,
+    "relapse": _relapse,
+    "restored zone": _restored,
+    "foreign record": _foreign,
+    "somebody deletes a record": _delete_one,
+    "somebody deletes all": _delete_all,
+    "somebody changes it and back": _blip,
+    "somebody signs again": _signs_again,
+    "TTL": _ttl,
+    "a server leaves": _leave_ns,
+    "a server joins": _join_ns,
+    "restart": _restart,
+    "reboot": _reboot,
+    "clock": _clock,
+    "out of reach": _reach,
+    "deaf to a reload": _deaf,
+    "a process with another certificate": _stale_process,
+    "somebody writes the live file": _somebody_writes,
+}
+#: How often each happens: the tool runs and time passes most of the time.
+OFTEN = {
+    "tick": 14,
+    "tick with a fault": 4,
+    "tick that is killed": 4,
+    "wait": 14,
+    "wait until it is due": 6,
+    "deploy": 4,
+    "lag": 2,
+    "away": 2,
+    "rollback": 2,
+}
+
+
+def schedule(seed: int) -> list[Event]:
+    """Return the schedule of *seed*. Each has only some of what may happen: where all goes wrong, little goes far."""
+    source = random.Random(f"schedule {seed}")
+    rare = [name for name in EVENTS if name not in OFTEN]
+    names = [*OFTEN, *source.sample(rare, source.randrange(1, len(rare) // 2))]
+    weighted = [name for name in names for _ in range(OFTEN.get(name, 1))]
+    length = source.randrange(40, 100)
+    return [(source.choice(weighted), source.randrange(24)) for _ in range(length)]

@@ -1,0 +1,299 @@
+"""The tool's hands in the simulated world. Every effect has a point before and a point after it to die at."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from rollover.core.certificate import parse_chain
+from rollover.core.errors import CannotWrite, ServerError
+from rollover.core.sighting import (
+    Endpoint,
+    EndpointSighting,
+    LiveFile,
+    Outcome,
+    OwnerSighting,
+    ResolverAnswer,
+    ServerAnswer,
+    Signature,
+)
+from rollover.core.steps import OwnerChange
+from rollover.core.tlsa import RRset, Tlsa
+from rollover.dns.authoritative import DnsLook, NsSet
+from rollover.dns.errors import ChangedUnderUs, OutcomeUnknown, PrimaryUnreachable, TsigBadTime, UpdateRefused
+from rollover.dns.update import Applied, Change, ReadBack
+from rollover.mail.target import Finding
+from tests.sim.materials import EPOCH
+from tests.sim.nameservers import Records, Server
+from tests.sim.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FUDGE = 300.0  # seconds that the clocks of both ends of a TSIG exchange may differ
+NS_TTL = 120
+
+chain_of = functools.cache(parse_chain)
+
+
+@functools.cache
+def rrset_of(records: Records) -> RRset:
+    """Return the tool's form of records."""
+    return frozenset(map(Tlsa.parse, records))
+
+
+@functools.cache
+def records_of(rrset: RRset) -> Records:
+    """Return the world's form of records."""
+    return frozenset(map(str, rrset))
+
+
+def _label(server: Server, primary: bool) -> str:
+    return f"primary {server.label}" if primary else server.label
+
+
+class Hands:
+    """All hands; *fault* is what goes wrong with the next effect, *boundary* where the tool may die."""
+
+    def __init__(self, world: World, boundary: Callable[[str], None]) -> None:
+        self.world = world
+        self.boundary = boundary
+        self.fault = ""
+
+    def take(self, *faults: str) -> str:
+        """Return the fault that is due if it is one of *faults*; it happens once."""
+        if self.fault in faults:
+            found, self.fault = self.fault, ""
+            return found
+        return ""
+
+
+class SimNames:
+    """Name servers and resolver."""
+
+    def __init__(self, hands: Hands) -> None:
+        self.hands = hands
+        self.world = hands.world
+
+    async def look(
+        self, owners: Sequence[str], remembered: Mapping[str, Sequence[str]], *, timeout: float | None
+    ) -> DnsLook:
+        world = self.world
+        sightings = []
+        ns = {}
+        agrees, problem = True, ""
+        errors = []
+        for owner in owners:
+            zone = world.zones.zone_of(owner)
+            target = world.zones.targets[owner]
+            hops = [(zone, owner)] + ([(world.zones.zone_of(target), target)] if target != owner else [])
+            answers: list[ServerAnswer] = []
+            ttl = 0
+            for at, name in hops:
+                here = []
+                for server in world.zones.of(at):
+                    if server.seen and (
+                        server.upstream is None or server.listed or server.label in remembered.get(at, ())
+                    ):
+                        here += self._answers(server, name, ttl)
+                ttl = max([ttl, *(a.ttl for a in here if a.cname)])
+                answers += here
+                public = tuple(s.label for s in world.zones.of(at) if s.public and s.seen and s.listed)
+                ns[at] = NsSet(public, NS_TTL)
+            last_zone, last = hops[-1]
+            primary = world.zones.primary(last_zone)
+            if not primary.reached:
+                agrees = False
+            elif abs(world.skew) > 10:
+                agrees, problem = False, "clocks differ"
+                if abs(world.skew) > FUDGE:
+                    errors.append(
+                        TsigBadTime(zone=last_zone, server=primary.label, theirs=world.wall(), ours=world.now().wall)
+                    )
+            believed = [
+                s for s in world.zones.of(last_zone) if world.zones.askable(s) and s.reached and s.seen and s.listed
+            ]
+            if believed:
+                node, _ = believed[-1].copy.lookup(last)
+                said = ResolverAnswer(rrset_of(node.records), authenticated=True, ttl=node.ttl)
+            else:
+                said = ResolverAnswer(None, authenticated=False, problem="SERVFAIL")
+            sightings.append(OwnerSighting(owner, last, last_zone, tuple(answers), said, ns_ttl=NS_TTL))
+        world.wait(world.chance(f"look {len(world.log)}", (0.0, 0.2, 2.0)))
+        return DnsLook(tuple(sightings), agrees, problem, ns, errors=tuple(errors[:1]))
+
+    def _answers(self, server: Server, name: str, ttl: int) -> list[ServerAnswer]:
+        """Return what one server says; a primary that the public asks too stands there twice, as in a real look."""
+        roles = [(True, False)] if server.upstream is None else []
+        roles += [(False, True)] if server.public else []
+        if not server.reached:
+            return [
+                ServerAnswer(_label(server, p), server.zone, p, public, reached=False, problem="timed out")
+                for p, public in roles
+            ]
+        node, wildcard = server.copy.lookup(name)
+        signature = Signature.BOGUS if server.badly_signed else Signature.VALID
+        return [
+            ServerAnswer(
+                _label(server, primary),
+                server.zone,
+                primary,
+                public,
+                reached=True,
+                rrset=None if node.cname else rrset_of(node.records),
+                cname=node.cname,
+                ttl=max(node.ttl, ttl),
+                own_ttl=node.ttl,
+                serial=server.copy.serial,
+                signature=signature if public else Signature.UNCHECKED,
+                inception=EPOCH + timedelta(seconds=node.signed) if node.records else None,
+                wildcard=wildcard,
+            )
+            for primary, public in roles
+        ]
+
+    async def addresses(self, host: str) -> list[str]:
+        return sorted({p.address for mail in self.world.mail.values() for p in mail.places if p.host == host})
+
+    async def update(self, changes: Sequence[OwnerChange]) -> None:
+        world, zone = self.world, changes[0].zone
+        label = world.zones.primary(zone).label
+        names = tuple(c.target for c in changes)
+        if not world.zones.primary(zone).reached:
+            raise PrimaryUnreachable(zone=zone, server=label, problem="timed out")
+        if abs(world.skew) > FUDGE:
+            raise TsigBadTime(zone=zone, server=label, theirs=world.wall(), ours=world.now().wall)
+        fault = self.hands.take("refused", "answer lost", "delayed", "not applied", "lost")
+        its = [
+            (c.target, records_of(c.expect), c.wildcard, records_of(c.add), records_of(c.delete), c.ttl)
+            for c in changes
+        ]
+        self.hands.boundary("before the update")
+        if fault == "refused":
+            raise UpdateRefused(zone=zone, server=label, key="key", owners=names)
+        if fault == "delayed":
+            world.later(
+                world.chance(f"lands {len(world.log)}", (3.0, 60.0, 290.0)), lambda: self._lands_late(zone, its)
+            )
+        if fault in ("delayed", "lost"):
+            world.wait(5.0)
+            raise OutcomeUnknown(zone=zone, server=label, problem="timed out")
+        if fault == "not applied":
+            return
+        told = "; ".join(
+            f"+{sorted(map(world.told, a - e))} -{sorted(map(world.told, d))} TTL {ttl}" for _, e, _, a, d, ttl in its
+        )
+        applied = world.land(zone, its)
+        world.say(f"update of {zone} {told}" if applied else f"update of {zone}: prerequisite not met")
+        self.hands.boundary("after the update")
+        if fault == "answer lost":
+            raise OutcomeUnknown(zone=zone, server=label, problem="timed out")
+        if not applied:
+            raise ChangedUnderUs(zone=zone, server=label, owners=names, rcode="NXRRSET")
+
+    def _lands_late(self, zone: str, its: list[tuple[str, Records, bool, Records, Records, int]]) -> None:
+        applied = self.world.land(zone, its)
+        self.world.say(f"a late update of {zone} {'lands' if applied else 'does not meet its prerequisite'}")
+
+    async def read_back(self, changes: Sequence[OwnerChange], *, once: bool = False) -> list[ReadBack]:
+        found = []
+        for c in changes:
+            change = Change(c.target, c.zone, c.expect, c.wildcard, c.add, c.delete, c.ttl)
+            primary = self.world.zones.primary(c.zone)
+            (answer, *_) = self._answers(primary, c.target, 0)
+            if not primary.reached:
+                found.append(ReadBack(change, Applied.UNKNOWN, frozenset(), 0, answer))
+                continue
+            node = primary.copy.nodes.get(c.target)
+            own = rrset_of(node.records) if node is not None else frozenset()
+            outcome = (
+                Applied.APPLIED
+                if own == change.wanted
+                else Applied.NOT_APPLIED
+                if own == change.present
+                else Applied.OTHER
+            )
+            found.append(ReadBack(change, outcome, own, node.ttl if node is not None else 0, answer))
+        return found
+
+    async def try_grant(self, owner: str, zone: str) -> None:
+        raise NotImplementedError("no walk calls `check`")
+
+
+class SimEndpoints:
+    """Handshakes."""
+
+    def __init__(self, hands: Hands) -> None:
+        self.world = hands.world
+
+    async def probe(
+        self, endpoints: Sequence[Endpoint], *, connections: int, timeout: float | None
+    ) -> tuple[EndpointSighting, ...]:
+        return tuple(self._probe(e, connections) for e in endpoints)
+
+    def _probe(self, it: Endpoint, connections: int) -> EndpointSighting:
+        for mail in self.world.mail.values():
+            for place in mail.places:
+                if (place.host, place.address, place.port) != (it.host, it.address, it.port):
+                    continue
+                if not place.reached:
+                    return EndpointSighting(it, Outcome.UNREACHABLE, detail="timed out")
+                shown = list(mail.shown_at(place))
+                if len(shown) > 1 and self.world.chance(f"met {len(self.world.log)} {it}", (True, False)):
+                    shown = shown[:1]  # a connection more or less, and the old process is not met
+                if place.shows in mail.broken:
+                    return EndpointSighting(it, Outcome.NO_TLS, detail="454 4.7.0 TLS not available")
+                chains = tuple(chain_of(self.world.certificates[n].fullchain) for n in dict.fromkeys(reversed(shown)))
+                return EndpointSighting(it, Outcome.PRESENTED, chains, connections=connections)
+        return EndpointSighting(it, Outcome.UNREACHABLE, detail="nobody is there")
+
+
+class SimTarget:
+    """The live file of one service, and the reload of what reads it."""
+
+    def __init__(self, hands: Hands, service: str) -> None:
+        self.hands = hands
+        self.service = service
+        self.mail = hands.world.mail[service]
+
+    @property
+    def label(self) -> str:
+        return f"/live/{self.service}.pem"
+
+    def live(self) -> LiveFile:
+        chain = chain_of(self.hands.world.certificates[self.mail.live].fullchain)
+        return LiveFile(self.label, f"{self.mail.written}", chain)
+
+    def served(self) -> tuple[bytes, bytes, str]:
+        it = self.hands.world.certificates[self.mail.live]
+        return it.key, it.fullchain, self.label
+
+    def install(self, key_pem: bytes, chain_pem: bytes) -> str:
+        self.hands.boundary("before the install")
+        if self.hands.take("disk full"):
+            raise CannotWrite(f"cannot write {self.label}: No space left on device", hint="make room")
+        name = self.hands.world.names[chain_of(chain_pem).fingerprint]
+        self.hands.world.say(f"{name} is written into the live file of {self.service}")
+        self.mail.write(name)
+        self._excuse_broken(name)
+        self.hands.world.check()
+        self.hands.boundary("after the install")
+        return f"{self.mail.written}"
+
+    def _excuse_broken(self, name: str) -> None:
+        if name in self.mail.broken:
+            self.hands.world.met["a certificate that the mail server cannot use was deployed"] += 1
+
+    async def reload(self) -> None:
+        self.hands.boundary("before the reload")
+        if self.hands.take("reload fails"):
+            raise ServerError("postfix reload: exit 1", hint="postfix check")
+        self.hands.world.say(f"reload of {self.service}")
+        self.mail.reload()
+        self.hands.world.check()
+        self.hands.boundary("after the reload")
+
+    def check(self) -> tuple[Finding, ...]:
+        return ()

@@ -1,0 +1,63 @@
+"""Mail servers of the simulated world: a live file, and processes that read it once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Place:
+    """One address and port: what new processes present, and old ones that are still there until some instant."""
+
+    host: str
+    address: str
+    port: int
+    shows: str
+    lingering: dict[str, float] = field(default_factory=dict)
+    reached: bool = True
+    deaf: bool = False
+
+
+@dataclass
+class MailHost:
+    """The mail server of one service. *live*: the certificate in its live file, by name."""
+
+    live: str
+    places: list[Place]
+    now: Callable[[], float]
+    linger: float = 0.0
+    written: int = 0
+    broken: set[str] = field(default_factory=set)
+
+    def reload(self) -> None:
+        """Let new processes read the file; old ones go on for a while. Who is deaf hears the next reload."""
+        for place in self.places:
+            if not place.deaf:
+                self._leave(place)
+                place.shows = self.live
+            place.deaf = False
+
+    def restart(self) -> None:
+        """All processes are new."""
+        for place in self.places:
+            place.shows, place.deaf = self.live, False
+            place.lingering.clear()
+
+    def _leave(self, place: Place) -> None:
+        if place.shows != self.live and self.linger:
+            place.lingering[place.shows] = self.now() + self.linger
+
+    def write(self, name: str) -> None:
+        """Write the live file."""
+        self.live, self.written = name, self.written + 1
+
+    def shown_at(self, place: Place) -> Iterator[str]:
+        """Yield what processes at *place* present now."""
+        yield place.shows
+        yield from (name for name, until in place.lingering.items() if until > self.now())
+
+    def presentable(self, host: str) -> set[str]:
+        """Return every certificate that may be presented for *host*, now or after a restart."""
+        shown = {name for place in self.places if place.host == host for name in self.shown_at(place)}
+        return {self.live, *shown} - self.broken

@@ -1,0 +1,251 @@
+"""A schedule is played: events, the rule after each, then peace, and what has to be true at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rollover.core.problems import Level
+from rollover.core.report import Report
+from rollover.core.steps import Phase
+from tests.sim.events import EVENTS, Event
+from tests.sim.materials import certificate
+from tests.sim.nameservers import Node, Server
+from tests.sim.rules import valid
+from tests.sim.shape import Shape
+from tests.sim.tool import Tool
+from tests.sim.world import PORT, Violation, World
+
+PEACE = (1, 60, 61, 62, 500, 500, 1000, 1000, 1000, 1000, 1000)
+
+
+class Play:
+    """One world while its schedule is played."""
+
+    def __init__(self, shape: Shape, directory: Path, loop: asyncio.AbstractEventLoop, *, memory: bool = True) -> None:
+        self.world = World(shape)
+        self.tool = Tool(self.world, directory, loop, memory=memory)
+        self.met: Counter[tuple[str, str]] = Counter()
+        self.ttl_unseen = False
+        self._phase = {name: "unadopted" for name in self.world.mail}
+        self._made = 0
+        for name in self.world.mail:
+            self.tool.adopt(name)
+            self.world.wait(1)
+        self.tick()
+
+    # ------------------------------------------------------------------------------ what events use
+
+    def service(self, n: int) -> str:
+        """Return one of the services."""
+        names = list(self.world.mail)
+        return names[n % len(names)]
+
+    def seconds_until_due(self, n: int) -> float | None:
+        """Return the seconds until the next step of a service that is planned, by its own clock."""
+        planned = [it.not_before for it in self.tool.reports() if it.not_before is not None]
+        if not planned:
+            return None
+        return (planned[n % len(planned)] - self.world.now().wall).total_seconds()
+
+    def tick(self, *, fault: str = "", die_in: int = 0, asked: bool = False) -> None:
+        """Let the timer run the tool once, or a person."""
+        self.tool.hands.fault, self.tool.die_in = fault, die_in
+        became = self.tool.look() if asked else self.tool.tick()
+        self.world.check()
+        if became != "killed":
+            self._after_a_look()
+
+    def deploy(self, n: int, *, same_key: bool = False, broken: bool = False, die_in: int = 0) -> None:
+        """Hand over a new certificate."""
+        self._made += 1
+        name, service = f"c{self._made}", self.service(n)
+        key = ""
+        if same_key:
+            served = self.world.mail[service].live
+            key = next((n for n in self.world.certificates if n == served), "")
+        it = self.world.stage(name, key=key)
+        if broken:
+            self.world.mail[service].broken.add(name)
+        self.tool.die_in = die_in
+        self.tool.deploy(it, service)
+        self.world.check()
+
+    def deploy_again(self, n: int) -> None:
+        """Hand over a certificate that was handed over before: a hook run twice, an old lineage."""
+        names = sorted(self.world.certificates)
+        self.tool.deploy(self.world.certificates[names[n % len(names)]], self.service(n))
+        self.world.check()
+
+    def deploy_bad(self, n: int) -> None:
+        """Hand over what must be refused; nothing may come of it."""
+        bad = (
+            certificate("wrong name", hosts=("www.example.test",)),
+            certificate("expired", start=-90, end=-1),
+            certificate("not yet", start=4000, end=5000),
+        )[n % 3]
+        before = self.world.zones.primary("example.test.").copy
+        said = self.tool.deploy(bad, self.service(n))
+        if not said.startswith("certificate"):
+            raise Violation(f"{bad.name} was not refused: {said!r}")
+        if self.world.zones.primary("example.test.").copy is not before:
+            raise Violation(f"{bad.name} changed the zone")
+
+    def rollback(self, n: int) -> None:
+        """Ask for the previous certificate."""
+        self.tool.rollback(self.service(n))
+        self.world.check()
+
+    def pause(self, n: int) -> None:
+        """Ask for no steps."""
+        self.tool.pause(self.service(n))
+
+    def resume(self, n: int) -> None:
+        """Ask for steps again."""
+        self.tool.resume(self.service(n))
+        self.world.check()
+
+    def admin(self, zone: str, name: str, node: Node | None, what: str) -> None:
+        """Let an administrator change the zone by hand."""
+        self.world.say(f"an administrator of {zone} {what}")
+        why = f"an administrator {what.split(' of ', maxsplit=1)[0].split(' to ', maxsplit=1)[0]}"
+        self.world.zones.edit(zone, name, node)
+        self.world.excuse_on_its_way(zone, name, why)
+        self.world.excuse(why)
+        self.world.transfers()
+
+    def relapsed(self, server: Server) -> None:
+        """A restored secondary follows its primary again after a while."""
+        server.lagging = True
+        self.world.say(f"{server.label} was restored from an old copy")
+
+        def again() -> None:
+            server.lagging = False
+            self.world.excuse("a secondary was restored from an old copy")
+            self.world.transfers()
+
+        self.world.later(200.0, again)
+
+    # ------------------------------------------------------------------------------ truth
+
+    def _after_a_look(self) -> None:
+        told = self.tool.reports()
+        for it in told:
+            self._phase[it.name] = it.phase.value
+            if it.name in self.tool.looked_at:
+                self._must_be_true(it)
+        self.ttl_unseen = self.ttl_unseen and any(not s.reached for s in self.world.zones.servers if s.upstream is None)
+
+    def _must_be_true(self, it: Report) -> None:
+        """`status` never says ok while a server shows what an endpoint's certificate does not match."""
+        mail = self.world.mail[it.name]
+        if it.level is not Level.OK:
+            return
+        for place in mail.places:
+            owner = f"_{PORT}._tcp.{place.host}."
+            if not place.reached or place.shows in mail.broken:
+                continue
+            for records in self.world.zones.visible(owner):
+                if not valid(records, self.world.certificates[place.shows]) and self._seen_everywhere(owner):
+                    raise Violation(f"at {self.world.t:g}: status says ok while {place.shows} is refused at {owner}")
+
+    def _seen_everywhere(self, owner: str) -> bool:
+        target = self.world.zones.targets[owner]
+        return all(s.reached and s.seen for s in self.world.zones.of(self.world.zones.zone_of(target)))
+
+    # ------------------------------------------------------------------------------ the whole
+
+    def happen(self, events: Sequence[Event]) -> None:
+        """Let events happen one after the other."""
+        for name, n in events:
+            for phase in set(self._phase.values()):
+                self.met[name if name != "tick with a fault" else f"fault {n % 8}", phase] += 1
+            self.world.say(f"-- {name} {n}")
+            EVENTS[name](self, n)
+            self.world.check()
+
+    def make_peace(self) -> None:
+        """Let everything be well again; the tool has to end in one and the same place by itself."""
+        world = self.world
+        world.say("-- peace")
+        world.skew = 0.0
+        for server in world.zones.servers:
+            world.zones.remember(server)
+            server.lagging, server.reached, server.badly_signed = False, True, False
+        world.transfers()
+        for mail in world.mail.values():
+            for place in mail.places:
+                place.reached, place.deaf = True, False
+            if mail.live == "x":
+                mail.write("c0")
+            mail.restart()
+        world.excuse("peace")
+        self._remove_what_breaks()
+        for again in range(3):
+            if again:  # by now what does not work was taken back; what always gave 454 is mended
+                for mail in world.mail.values():
+                    mail.broken.clear()
+                world.excuse("peace")
+            for name in world.mail:
+                self.tool.resume(name)
+            for seconds in PEACE:
+                world.wait(seconds)
+                self.tick()
+
+    def _remove_what_breaks(self) -> None:
+        """A person removes foreign records that no certificate can match, as the hint says."""
+        for owner in self.world.zones.targets:
+            zone, name = self.world.own_name(owner)
+            node = self.world.zones.primary(zone).copy.nodes.get(name)
+            if node is not None and not node.cname:
+                bad = {r for r in node.records if r.startswith("2") and r in self.world.foreign}
+                if bad:
+                    self.admin(
+                        zone,
+                        name,
+                        Node(node.records - bad, node.ttl) if node.records - bad else None,
+                        "removes usage 2",
+                    )
+
+    def at_rest(self) -> None:
+        """Raise Violation unless each goal is served, alone in DNS but for what is somebody else's."""
+        world = self.world
+        for it in self.tool.reports():
+            if it.phase is not Phase.STEADY:
+                raise Violation(
+                    f"not at rest: {it.name} is {it.phase}: {it.summary} {[d.problem.message for d in it.problems]}"
+                )
+            mail = world.mail[it.name]
+            (goal,) = (world.names[str(c["fingerprint"])] for c in it.credentials if c["goal"])
+            if {place.shows for place in mail.places} | {mail.live} != {goal}:
+                raise Violation(
+                    f"{it.name}: {goal} is wanted, {mail.live} and {[p.shows for p in mail.places]} are served"
+                )
+        wanted = {world.certificates[mail.live].record(3, 1, m) for mail in world.mail.values() for m in (1, 2)}
+        wanted |= {world.certificates[mail.live].record(3, 0, m) for mail in world.mail.values() for m in (0, 1, 2)}
+        for owner in world.zones.targets:
+            left = world.served(owner) - wanted - world.foreign
+            strangers = {certificate("x").record(3, 1, m) for m in (1, 2)}
+            if left - strangers:
+                raise Violation(f"{owner} still has {sorted(map(world.told, left))}")
+
+
+def play(shape: Shape, events: Sequence[Event], loop: asyncio.AbstractEventLoop, *, memory: bool = True) -> Play:
+    """Play a schedule to its end. Raises Violation; the world of it is in its attribute *play*."""
+    directory = Path(tempfile.mkdtemp(prefix="rollover-sim-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    it: Play | None = None
+    try:
+        it = Play(shape, directory, loop, memory=memory)
+        it.happen(events)
+        it.make_peace()
+        it.at_rest()
+    except BaseException as error:
+        error.play = it  # type: ignore[attr-defined]
+        raise
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return it

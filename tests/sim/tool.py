@@ -1,0 +1,194 @@
+"""The tool itself: the real engine, store and vault, one process after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from rollover.config.models import AlertConfig, Config, DnsConfig, ServiceConfig
+from rollover.core.errors import CannotStore, RolloverError
+from rollover.core.report import Report
+from rollover.engine import operate
+from rollover.engine.adopt import adopt
+from rollover.engine.hands import Hands as EngineHands
+from rollover.engine.host import Host, core_service
+from rollover.engine.intake import stage
+from rollover.engine.material import Material
+from rollover.engine.run import HOOK, run
+from rollover.engine.status import reports
+from rollover.engine.tick import tick
+from rollover.state.store import Store
+from rollover.state.vault import Vault
+from tests.sim.hands import Hands, SimEndpoints, SimNames, SimTarget
+from tests.sim.materials import Certificate
+from tests.sim.world import World
+
+
+class Crash(BaseException):
+    """kill -9, here."""
+
+
+class SimStore(Store):
+    """The store, with a point to die at before and after each commit, and a disk that may be full."""
+
+    hands: Hands | None = None  # while the tables are made nobody dies
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        if self._db.in_transaction:
+            yield
+            return
+        with super().transaction():
+            yield
+            if self.hands is not None:
+                self.hands.boundary("before a commit")
+                if self.hands.take("state disk full"):
+                    raise CannotStore("rollover.db: database or disk is full", hint="make room")
+        if self.hands is not None:
+            self.hands.boundary("after a commit")
+
+
+class Tool:
+    """One installation. *directory*: its state on disk; *memory*: the database is not on it."""
+
+    def __init__(self, world: World, directory: Path, loop: asyncio.AbstractEventLoop, *, memory: bool) -> None:
+        self.world = world
+        self.directory = directory
+        self.loop = loop
+        self.die_in = 0  # at which of the next points; 0: at none
+        self.died_at = ""
+        self.looked_at: set[str] = set()  # services that the last process had a run of
+        self.hands = Hands(world, self._boundary)
+        self._kept: SimStore | None = None
+        if memory:
+            self._kept = SimStore(sqlite3.connect(":memory:", isolation_level=None), directory / "rollover.db")
+            self._kept.hands = self.hands
+            self._kept._prepare(make=True)
+        self.config = self._configure()
+        self.vault = Vault(directory / "vault")
+        directory.mkdir(mode=0o700, exist_ok=True)
+        self.vault.prepare()
+
+    def _configure(self) -> Config:
+        shape = self.world.shape
+        services = {}
+        for name, mail in self.world.mail.items():
+            services[name] = ServiceConfig.model_validate(
+                {
+                    "name": name,
+                    "hosts": list(dict.fromkeys(p.host for p in mail.places)),
+                    "records": ["3 1 1", "3 1 2"] if shape.both else ["3 1 1"],
+                    "ttl": f"{shape.enforced}s" if shape.enforced else "keep",
+                    "ttls_to_wait": shape.ttls,
+                    "min_wait": f"{shape.stretch}s",
+                    "retain": f"{shape.retain}s",
+                    "drain": f"{shape.drain}s",
+                    "verify_timeout": "60s",
+                    "check_every": "900s",
+                    "trust": "none",
+                    "install": [{"kind": "postfix", "chain_file": f"/live/{name}.pem"}],
+                }
+            )
+        dns = DnsConfig.model_validate({"primary": "192.0.2.53", "tsig_key": "/key", "settle": f"{shape.settle}s"})
+        return Config(Path("/rollover.toml"), self.directory, dns, AlertConfig(), services)
+
+    def _boundary(self, where: str) -> None:
+        if self.die_in:
+            self.die_in -= 1
+            if not self.die_in:
+                self.died_at = where
+                raise Crash
+
+    def _process(self) -> Host:
+        """Return what a new process of the tool opens."""
+        store = self._kept
+        if store is None:
+            store = SimStore.open(self.directory / "rollover.db")
+            store.hands = self.hands
+        made = EngineHands(
+            names=cast("Any", SimNames(self.hands)),
+            endpoints=SimEndpoints(self.hands),
+            targets={name: (cast("Any", SimTarget(self.hands, name)),) for name in self.world.mail},
+        )
+        return Host(
+            config=self.config,
+            services={s.name: core_service(s, self.config) for s in self.config},
+            store=store,
+            vault=self.vault,
+            clock=self.world,
+            make_hands=lambda config, clock: made,
+            run_directory=self.directory / "run",
+        )
+
+    # ------------------------------------------------------------------------------ commands
+
+    def _do(self, what: str, work: Any) -> str:
+        """Run one process of the tool; return what became of it."""
+        host = self._process()
+        self.looked_at = set()
+        try:
+            coroutine: Coroutine[Any, Any, Any] = work(host)
+            result = self.loop.run_until_complete(coroutine)
+            self.looked_at = set(getattr(result, "outcomes", ()))
+        except Crash:
+            self.world.say(f"{what}: killed {self.died_at}")
+            return "killed"
+        except RolloverError as error:
+            self.world.say(f"{what}: {type(error).__name__}: {error.message}")
+            return error.code
+        finally:
+            self.die_in, self.hands.fault = 0, ""
+            if self._kept is None:
+                host.store.close()
+        for it in self.reports():
+            self.world.say(
+                f"{what}: {it.phase}, {it.level}: {it.summary[-90:]} {sorted({d.problem.code for d in it.problems})}"
+            )
+        return ""
+
+    def reports(self) -> list[Report]:
+        """Return what `status` says."""
+        host = self._process()
+        try:
+            return reports(host)
+        finally:
+            if self._kept is None:
+                host.store.close()
+
+    def tick(self) -> str:
+        """`rollover advance` of the timer."""
+        return self._do("advance", lambda host: tick(host, list(self.config.services), asked=False))
+
+    def look(self) -> str:
+        """`rollover advance NAME…` of a person."""
+        return self._do("advance by name", lambda host: tick(host, list(self.config.services), asked=True))
+
+    def adopt(self, service: str) -> str:
+        """`rollover adopt`."""
+        return self._do("adopt", lambda host: adopt(host, service, say=lambda _: None))
+
+    def deploy(self, it: Certificate, service: str) -> str:
+        """`rollover deploy`, as a hook calls it."""
+
+        async def work(host: Host) -> None:
+            staged = stage(host, Material(it.fullchain, it.key, Path("/lineage/fullchain.pem")), service=service)
+            for name in staged.services:
+                await run(host, name, HOOK)
+
+        return self._do(f"deploy {it.name}", work)
+
+    def rollback(self, service: str, to: str = "") -> str:
+        """`rollover rollback`."""
+        return self._do("rollback", lambda host: operate.rollback(host, service, to=to, say=lambda _: None))
+
+    def pause(self, service: str) -> str:
+        """`rollover pause`."""
+        return self._do("pause", lambda host: operate.pause(host, service, None))
+
+    def resume(self, service: str) -> str:
+        """`rollover resume`."""
+        return self._do("resume", lambda host: operate.resume(host, service))

@@ -1,0 +1,275 @@
+"""The simulated world: time, name servers, mail servers, and the rule that is checked after everything that happens.
+
+Nothing is sampled: whatever a resolver may hold is held, until the last second. What somebody else
+broke is excused by name for as long as it lasts, and counted; it has to be told and repaired.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from itertools import count
+from typing import TypeVar
+
+from rollover.core.timing import Instant  # a value of the tool's interface to time, no rule
+from tests.sim.mailhost import MailHost, Place
+from tests.sim.materials import EPOCH, Certificate, certificate
+from tests.sim.nameservers import NOTHING, Copy, Node, Records, Server, Zones
+from tests.sim.rules import valid
+from tests.sim.shape import HOSTS, Shape
+
+T = TypeVar("T")
+ZONE, OTHER_ZONE = "example.test.", "dane.test."
+PORT = 25
+LANDS_FOR = 300.0  # seconds in which a delayed update is still accepted: the TSIG fudge
+
+
+class Violation(AssertionError):
+    """The tool did what it must not do."""
+
+
+class World:
+    """One world with its clock."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.t = 0.0
+        self.skew = 0.0
+        self.booted, self.boots = 0.0, 1
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+        self.certificates: dict[str, Certificate] = {}
+        self.names: dict[str, str] = {}  # by fingerprint
+        self.log: list[str] = []
+        self.excused: dict[tuple[str, Records, str], str] = {}
+        self.standing: dict[tuple[str, Records, str], str] = {}  # not to be fetched yet, but on its way
+        self.met: Counter[str] = Counter()
+        self.foreign: set[str] = set()
+        self._make_dns()
+        self._make_mail()
+
+    # ------------------------------------------------------------------------------ making
+
+    def _make_dns(self) -> None:
+        shape = self.shape
+        hosts = HOSTS[: max(len(shape.hosts), shape.services)]
+        owners = {f"_{PORT}._tcp.{host}.": f"_{PORT}._tcp.{host}." for host in hosts}
+        zones = {ZONE}
+        if shape.form in {"cname", "two owners, one target"}:
+            owners = {owner: f"_dane.{ZONE}" for owner in owners}
+        elif shape.form == "cname to another zone":
+            owners = {owner: f"_mx.{OTHER_ZONE}" for owner in owners}
+            zones.add(OTHER_ZONE)
+        elif shape.form == "two zones":
+            second = f"_mx.{OTHER_ZONE}"
+            owners = {owner: second if i else owner for i, owner in enumerate(owners)}
+            zones.add(OTHER_ZONE)
+        self.zones = Zones(owners, self.stretched, lambda: self.t)
+        first = self.stage("c0")
+        records = frozenset({first.record(3, 1, 1)} | ({first.record(3, 1, 2)} if shape.both else set()))
+        for zone in sorted(zones):
+            nodes: dict[str, Node] = {}
+            for owner, target in owners.items():
+                if owner != target and zone == ZONE:
+                    nodes[owner] = Node(cname=target, ttl=shape.ttl, signed=1)
+                if target.endswith(zone):
+                    name = target.replace(f"_{PORT}", "*") if shape.form == "wildcard" else target
+                    nodes[name] = Node(records, shape.ttl, signed=1)
+            self._make_servers(zone, Copy(1, nodes))
+
+    def _make_servers(self, zone: str, copy: Copy) -> None:
+        shape = self.shape
+        primary = Server(f"ns0.{zone}", zone, copy, public=not shape.hidden_primary)
+        self.zones.servers.append(primary)
+        upper = primary
+        for i in range(1, shape.secondaries + 1):
+            delay = self.chance(f"{zone} {i}", (0.0, 0.0, 0.4, 5.0, 30.0))
+            server = Server(f"ns{i}.{zone}", zone, copy, upstream=upper if shape.chained else primary, delay=delay)
+            self.zones.servers.append(server)
+            upper = server
+        if shape.anycast:  # a node that answers others under the last one's address; never more than `settle` behind
+            self.zones.servers.append(
+                Server(f"far node of {upper.label}", zone, copy, upstream=upper, seen=False, delay=shape.settle * 0.9)
+            )
+
+    def _make_mail(self) -> None:
+        self.mail: dict[str, MailHost] = {}
+        for i in range(self.shape.services):
+            hosts = self.shape.hosts if i == 0 else (HOSTS[i],)
+            places = [
+                Place(host, f"192.0.2.{10 * (i + 1) + n}", PORT, "c0")
+                for host in hosts
+                for n in range(self.shape.addresses)
+            ]
+            linger = self.chance(f"linger {i}", (0.0, 0.0, self.shape.drain * 0.9))
+            self.mail[f"mail{i}" if i else "mail"] = MailHost("c0", places, lambda: self.t, linger)
+
+    # ------------------------------------------------------------------------------ chance and time
+
+    def chance(self, what: str, choices: tuple[T, ...]) -> T:
+        """Return one of *choices*, always the same for this seed and *what*."""
+        digest = hashlib.sha256(f"{self.shape.seed} {what}".encode()).digest()
+        return choices[int.from_bytes(digest[:4]) % len(choices)]
+
+    def stretched(self, ttl: int) -> float:
+        """Return how long a resolver may use an answer: a TTL, or as many as the tool waits for."""
+        return float(max(self.shape.ttls * ttl, self.shape.stretch))
+
+    def wall(self) -> datetime:
+        """Return true time."""
+        return EPOCH + timedelta(seconds=self.t)
+
+    def now(self) -> Instant:
+        """Return this instant on the clocks of the tool's host."""
+        return Instant(self.wall() + timedelta(seconds=self.skew), self.t - self.booted, f"boot {self.boots}")
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass for the tool."""
+        self.wait(seconds)
+
+    def later(self, seconds: float, what: Callable[[], None]) -> None:
+        """Let something happen in a while."""
+        heapq.heappush(self._timers, (self.t + seconds, next(self._order), what))
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, and what is due in it happen."""
+        end = self.t + seconds
+        while self._timers and self._timers[0][0] <= end:
+            at, _, what = heapq.heappop(self._timers)
+            self.t = max(self.t, at)
+            what()
+        self.t = end
+        self.check()
+
+    def say(self, text: str) -> None:
+        """Note what happens, for the story."""
+        self.log.append(f"{self.t:8.1f}  {text}")
+
+    # ------------------------------------------------------------------------------ DNS
+
+    def edit(self, zone: str, name: str, node: Node | None) -> None:
+        """Change the zone on its primary; its secondaries follow in their time."""
+        self.zones.edit(zone, name, node)
+        self.transfers()
+
+    def transfers(self) -> None:
+        """Start a transfer to every server that is behind."""
+        for server in list(self.zones.behind()):
+            self.later(server.delay, lambda server=server: self._transferred(server))  # type: ignore[misc]
+
+    def _transferred(self, server: Server) -> None:
+        upper = server.upstream
+        if upper is not None and not server.lagging and upper.copy.serial > server.copy.serial:
+            self.zones.serve(server, upper.copy)
+            self.check()
+            self.transfers()
+
+    def own_name(self, owner: str) -> tuple[str, str]:
+        """Return (zone, name) where the records of *owner* are now, be it a wildcard."""
+        target = self.zones.targets[owner]
+        zone = self.zones.zone_of(target)
+        _, wildcard = self.zones.primary(zone).copy.lookup(target)
+        return zone, wildcard or target
+
+    # ------------------------------------------------------------------------------ certificates
+
+    def stage(self, name: str, **options: object) -> Certificate:
+        """Make a certificate of this world."""
+        it = certificate(name, **options)  # type: ignore[arg-type]
+        self.certificates[name] = it
+        self.names[it.fingerprint] = name
+        return it
+
+    # ------------------------------------------------------------------------------ the rule
+
+    def pairs(self) -> set[tuple[str, Records, str]]:
+        """Return what would defer mail now: (owner, records that may be held, certificate)."""
+        wrong = set()
+        for mail in self.mail.values():
+            for host in {place.host for place in mail.places}:
+                owner = f"_{PORT}._tcp.{host}."
+                for records in self.zones.may_be_held(owner):
+                    for name in mail.presentable(host):
+                        if not valid(records, self.certificates[name]):
+                            wrong.add((owner, records, name))
+        return wrong
+
+    def excuse(self, why: str) -> None:
+        """Take what is wrong now for somebody else's doing, which no tool could prevent; counted by *why*."""
+        for pair in self.pairs() - set(self.excused):
+            self.excused[pair] = why
+            self.met[why] += 1
+
+    def excuse_on_its_way(self, zone: str, name: str, why: str) -> None:
+        """Excuse what somebody else made on the primary, for when the servers that the public asks have it.
+
+        Only for certificates that may be presented now: what the tool installs later is its own doing.
+        """
+        records = self.zones.primary(zone).copy.lookup(name)[0].records
+        for mail in self.mail.values():
+            for host in {place.host for place in mail.places}:
+                owner = f"_{PORT}._tcp.{host}."
+                if self.own_name(owner) in ((zone, name), (zone, self.zones.targets[owner])):
+                    for it in mail.presentable(host):
+                        if not valid(records, self.certificates[it]):
+                            self.standing[owner, records, it] = why
+
+    def check(self) -> None:
+        """Fail if mail would be deferred by what the tool did."""
+        wrong = self.pairs()
+        shown = {
+            (f"_{PORT}._tcp.{p.host}.", it)
+            for m in self.mail.values()
+            for p in m.places
+            for it in m.presentable(p.host)
+        }
+        self.standing = {pair: why for pair, why in self.standing.items() if (pair[0], pair[2]) in shown}
+        for pair in wrong & set(self.standing) - set(self.excused):
+            self.excused[pair] = self.standing[pair]
+            self.met[self.standing[pair]] += 1
+        self.excused = {
+            pair: why for pair, why in self.excused.items() if pair in wrong
+        }  # an excuse ends with its cause
+        for owner, records, name in sorted(wrong - set(self.excused), key=repr):
+            held = ", ".join(sorted(self.told(r) for r in records)) or "nothing"
+            raise Violation(f"at {self.t:g}: {name} may be presented at {owner} while a resolver may hold {held}")
+
+    def told(self, record: str) -> str:
+        """Return a record as a person would name it."""
+        for name, it in self.certificates.items():
+            if record[0] in "23" and record == it.record(int(record[0]), int(record[2]), int(record[4])):
+                return f"{record[:5]} of {name}"
+        return record[:14]
+
+    def served(self, owner: str) -> Records:
+        """Return what the primary has at *owner*."""
+        target = self.zones.targets[owner]
+        return self.zones.primary(self.zones.zone_of(target)).copy.lookup(target)[0].records
+
+    def land(self, zone: str, changes: list[tuple[str, Records, bool, Records, Records, int]]) -> bool:
+        """Let an update arrive: (name, expected, from a wildcard, add, delete, ttl). Applied whole or not at all."""
+        primary = self.zones.primary(zone)
+        for name, expect, wildcard, *_ in changes:
+            own = primary.copy.nodes.get(name, Node())
+            if own.cname or own.records != (NOTHING if wildcard else expect):
+                return False
+        for name, _, _, add, delete, ttl in changes:
+            before = primary.copy.nodes.get(name, Node()).records
+            if gone := delete & self.foreign:
+                raise Violation(
+                    f"at {self.t:g}: the tool deletes what is somebody else's: {sorted(map(self.told, gone))}"
+                )
+            after = (before - delete) | add
+            # What was refused before the update is not the update's doing, in whatever it makes of it.
+            for mail in self.mail.values():
+                for host in {place.host for place in mail.places}:
+                    owner = f"_{PORT}._tcp.{host}."
+                    for it in mail.presentable(host) if self.zones.targets[owner] == name else ():
+                        if not valid(primary.copy.lookup(name)[0].records, self.certificates[it]):
+                            self.standing[owner, after, it] = "an update of records that were refused already"
+            self.edit(zone, name, Node(after, ttl) if after else None)
+        self.check()
+        return True

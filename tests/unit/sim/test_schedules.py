@@ -1,0 +1,72 @@
+"""The real engine, store and vault in a simulated world: no order of events loses mail, and the proof can fail."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from rollover.core import machine
+from tests.sim.events import schedule
+from tests.sim.play import play
+from tests.sim.shape import draw
+from tests.sim.shrink import failure, shrink
+from tests.sim.world import Violation
+
+SEEDS = int(os.environ.get("SEEDS", "6"))
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """One event loop for all worlds."""
+    it = asyncio.new_event_loop()
+    yield it
+    it.close()
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_no_schedule_defers_mail(seed: int, loop: asyncio.AbstractEventLoop) -> None:
+    """Whatever happens, in whatever order: nothing is deferred by the tool, status is true, and it ends by itself."""
+    play(draw(seed), schedule(seed), loop)
+
+
+def test_a_seed_is_one_world(loop: asyncio.AbstractEventLoop) -> None:
+    """The same seed tells the same story, to the last word; another one another."""
+    first, again, other = (play(draw(seed), schedule(seed), loop).world.log for seed in (3, 3, 4))
+
+    assert first == again
+    assert first != other
+
+
+def test_the_database_may_be_on_disk(loop: asyncio.AbstractEventLoop) -> None:
+    """The faster level keeps the database in memory; what happens is the same."""
+    kept = play(draw(5), schedule(5), loop).world.log
+    written = play(draw(5), schedule(5), loop, memory=False).world.log
+
+    assert kept == written
+
+
+def _no_wait(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(machine, "wait", lambda view: None)
+
+
+def test_the_simulator_sees_an_install_without_the_wait(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proof can fail: with the wait taken out the first schedule loses mail."""
+    _no_wait(monkeypatch)
+    with pytest.raises(Violation, match="may be presented at"):
+        play(draw(0), schedule(0), loop)
+
+
+def test_a_failing_schedule_is_shrunk(loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left fails in the same way, and nothing of it can be left out."""
+    _no_wait(monkeypatch)
+    shape, events = draw(0), schedule(0)
+
+    short = shrink(shape, events, loop, tries=150)
+
+    assert 0 < len(short) < len(events) / 4
+    assert failure(shape, short, loop) == "Violation"
