@@ -5,7 +5,8 @@
 #
 # Needs Debian 12 with Python 3.11; as root it installs what else is missing. The servers run in
 # private namespaces; nothing of the host is stopped, started or configured.
-# ROLLOVER_TEST_JOBS: how many labs run at the same time (default 3).
+# ROLLOVER_TEST_JOBS: how many labs run at the same time (default 3). ROLLOVER_TEST_EXEC=1: every run of the command
+# starts the program, where most are forked from a process that has imported it (tests/lab/warm.py): twice the time.
 
 # shellcheck source=tests/setup.sh
 . "$(dirname "$(readlink -f "$0")")/tests/setup.sh"
@@ -32,7 +33,7 @@ for argument in "$@"; do
     case $argument in
     --unit) only_unit=yes ;;
     -h | --help)
-        sed -n '2,8s/^# \{0,1\}//p' test.sh
+        sed -n '2,9s/^# \{0,1\}//p' test.sh
         trap - EXIT
         rm -rf "$scratch"
         exit 0

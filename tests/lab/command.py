@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from . import warm
 from .process import LabError
 
 _DNS_KEYS = frozenset(
@@ -16,6 +18,8 @@ _DNS_KEYS = frozenset(
 )
 
 _JUMPED = Path(__file__).with_name("jumped")
+_warm = warm.Warm()
+atexit.register(_warm.close)
 
 
 def toml(tables: Mapping[str, object], prefix: str = "") -> str:
@@ -89,16 +93,8 @@ def run_tool(
     program = Path(sys.prefix) / "bin" / "rollover"
     if not program.exists():
         raise LabError(f"{program} is not installed; ./test.sh installs it")
-    done = subprocess.run(
-        [str(program), "--config", str(config), *(str(word) for word in arguments)],
-        input=input,
-        stdin=subprocess.DEVNULL if input is None else None,
-        capture_output=True,
-        text=True,
-        env=environment(offset, env),
-        timeout=seconds,
-        check=False,
-    )
+    command = [str(program), "--config", str(config), *(str(word) for word in arguments)]
+    done = run_python("rollover.cli.app:main", command, command, environment(offset, env), input=input, seconds=seconds)
     if check is not None and check is not False:
         wanted = 0 if check is True else check
         words = " ".join(str(word) for word in arguments)
@@ -106,3 +102,27 @@ def run_tool(
             f"`rollover {words}` exited {done.returncode}, not {wanted}\n{done.stdout}{done.stderr}"
         )
     return done
+
+
+def run_python(
+    entry: str,
+    command: list[str],
+    argv: list[str],
+    env: Mapping[str, str],
+    *,
+    input: str | None = None,  # noqa: A002 - subprocess.run's name for it
+    seconds: float = 120,
+) -> subprocess.CompletedProcess[str]:
+    """Run *command*, or *entry* with *argv* in a fork of a process that has imported it: the same, see warm."""
+    if warm.fits(env):
+        return _warm.run(entry, argv, env=env, input=input, seconds=seconds)
+    return subprocess.run(
+        command,
+        input=input,
+        stdin=subprocess.DEVNULL if input is None else None,
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=seconds,
+        check=False,
+    )

@@ -181,6 +181,7 @@ class Lab:
             where = at.SENDER_RESOLVERS[number]
             resolver = Resolver(f"{name}-resolver", base / f"{name}-resolver", where, anchor)
             postfix = Sender(name, base / name, address, where)
+            resolver.elsewhere = postfix.elsewhere = True
             self.senders.append(SendingHost(postfix, resolver))
         self.update_proxy = UpdateProxy()
         self.pebble = Pebble(base / "pebble", self.authority, self.trust_file)

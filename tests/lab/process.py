@@ -73,6 +73,8 @@ class Server:
         self.log = directory / "log"
         self._output = directory / "output"
         self._process: subprocess.Popen[bytes] | None = None
+        self.elsewhere = False
+        """Whether it stands for another machine: then it goes before the tool's processes, where that is permitted."""
 
     def command(self) -> list[str]:
         """Return the command line that keeps the daemon in the foreground."""
@@ -100,7 +102,7 @@ class Server:
             raise LabError(f"{self.name} runs already")
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
-                self.command(),
+                [*(["nice", "-n", "-10"] if self.elsewhere else []), *self.command()],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

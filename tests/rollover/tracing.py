@@ -25,7 +25,7 @@ import pytest
 
 from tests.lab import Lab
 from tests.lab import addresses as at
-from tests.lab.command import environment
+from tests.lab.command import environment, run_python
 from tests.rollover.points import SENDS, Call, Watched, effect_of, label, opcode_of
 from tests.rollover.points import Sequence as Names
 
@@ -304,15 +304,9 @@ def killed_at(lab: Lab, targets: Sequence[Target], found: Trace, *words: str | P
         json.dumps({"watched": watched, "shapes": found.shapes, "wanted": targets, "after": after})
     )
     report.unlink(missing_ok=True)
-    helper = [sys.executable, str(Path(__file__).with_name("killer.py")), str(specification), str(report)]
-    done = subprocess.run(
-        [*helper, *_command(lab, words)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        env=environment(None, None),
-        timeout=180,
-        check=False,
+    arguments = [str(Path(__file__).with_name("killer.py")), str(specification), str(report), *_command(lab, words)]
+    done = run_python(
+        "tests.rollover.killer:main", [sys.executable, *arguments], arguments, environment(None, None), seconds=180
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(report.read_text())

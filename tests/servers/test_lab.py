@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import dns.exception
@@ -17,7 +19,7 @@ import dns.tsig
 import dns.update
 import pytest
 
-from tests.lab import Lab, LabError, junk, wait_for
+from tests.lab import Lab, LabError, junk, wait_for, warm
 from tests.lab.addresses import DANE_TARGET, DOMAIN, MX_SECOND, OWNER, PRIMARY
 from tests.lab.command import environment, toml
 from tests.lab.endpoint import presented, served
@@ -417,10 +419,34 @@ class TestTool:
         program.write_text('#!/bin/sh\necho "$@ $MARK"; cat; exit 75\n')
         program.chmod(0o755)
         monkeypatch.setattr(sys, "prefix", str(tmp_path))
+        monkeypatch.setenv(warm.COLD, "1")
         done = shared_lab.rollover("advance", "--quiet", check=75, env={"MARK": "m"}, input="in")
         assert done.stdout == f"--config {shared_lab.config_file} advance --quiet m\nin"
         with pytest.raises(AssertionError, match="`rollover status` exited 75, not 0"):
             shared_lab.rollover("status", check=0)
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["--version"],
+            ["status", "nobody"],
+            ["advance"],
+            ["history", "nobody"],
+            ["deploy", "/n", "/n"],
+            ["adopt", "-h"],
+            [],
+        ],
+    )
+    def test_a_fork_does_what_the_program_does(self, shared_lab: Lab, words: list[str], monkeypatch) -> None:
+        """Exit code, output and errors are the same, whether the interpreter is started or forked."""
+        warm_run = shared_lab.rollover(*words)
+        monkeypatch.setenv(warm.COLD, "1")
+        cold_run = shared_lab.rollover(*words)
+        assert (warm_run.returncode, warm_run.stdout, warm_run.stderr) == (
+            cold_run.returncode,
+            cold_run.stdout,
+            cold_run.stderr,
+        )
 
     def test_configuration_takes_changes(self, shared_lab: Lab) -> None:
         """Changes replace, add and leave out keys, and the result is TOML."""
@@ -441,6 +467,45 @@ class TestTool:
 
         tables = {"a": {"b": [{"c": 'q"'}, {"c": "ü"}], "d": [1, 2]}, "e": True}
         assert tomllib.loads(toml(tables)) == tables
+
+
+class TestWarm:
+    def run(self, script: str, *argv: str, env: dict[str, str] | None = None, **options) -> subprocess.CompletedProcess:
+        """Run *script* as the tool is run."""
+        environment = {**os.environ, "SCRIPT": script, **(env or {})}
+        with closing(warm.Warm()) as server:
+            return server.run("tests.servers.script:main", argv, env=environment, **options)
+
+    def test_a_process_of_its_own(self) -> None:
+        """Arguments, environment, directory, streams and exit code are what a new process would have."""
+        script = (
+            "print(sys.argv, os.environ['A'], os.getcwd(), sys.stdin.read()); print('e', file=sys.stderr); code = 7"
+        )
+        done = self.run(script, "a", "b c", env={"A": "1"}, input="in")
+        assert (done.returncode, done.stdout, done.stderr) == (7, f"['a', 'b c'] 1 {Path.cwd()} in\n", "e\n")
+        assert "A" not in os.environ
+
+    def test_nothing_of_one_run_is_in_the_next(self) -> None:
+        """What a run does to its interpreter, and to its descriptors, ends with it."""
+        script = "print(getattr(sys, 'left', 'nothing'), sorted(os.listdir('/proc/self/fd'))); sys.left = 'this'"
+        with closing(warm.Warm()) as server:
+            for _ in range(2):
+                done = server.run("tests.servers.script:main", [], env={**os.environ, "SCRIPT": script})
+                assert done.stdout == "nothing ['0', '1', '2', '3']\n", done  # 3: the directory that is read
+
+    def test_an_end_by_force(self) -> None:
+        """A signal is told as subprocess tells it; one that does not end is killed."""
+        assert self.run("os.kill(os.getpid(), 9)").returncode == -9
+        begin = time.monotonic()
+        with pytest.raises(subprocess.TimeoutExpired):
+            self.run("import time; time.sleep(60)", seconds=0.5)
+        assert time.monotonic() - begin < 30
+
+    def test_who_changes_the_interpreter_gets_a_new_one(self) -> None:
+        """Python's own variables and those of the C library are read at the start only."""
+        assert warm.fits({**os.environ, "A": "1"})
+        for name in ("PYTHONPATH", "LD_PRELOAD", "TZ", "LC_ALL", "FAKETIME"):
+            assert not warm.fits({**os.environ, name: "another"})
 
 
 class TestAcme:
