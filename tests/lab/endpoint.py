@@ -28,7 +28,7 @@ def presented(address: str, port: int = 25, *, sni: str | None = None, algorithm
         context.set_ciphers(CIPHERS[algorithm])
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with socket.create_connection((address, port), timeout=5) as plain:
+    with socket.create_connection((address, port), timeout=30) as plain:
         if port not in IMPLICIT_TLS:
             _imap_starttls(plain) if port == 143 else _smtp_starttls(plain)
         with context.wrap_socket(plain, server_hostname=sni) as encrypted:
@@ -47,7 +47,7 @@ def served(address: str, port: int = 25, *, sni: str | None = None, algorithm: s
 
 def greets(address: str, port: int) -> bool:
     """Whether the SMTP server answers with 220; on 465, whether it accepts a connection."""
-    with socket.create_connection((address, port), timeout=5) as plain:
+    with socket.create_connection((address, port), timeout=30) as plain:
         if port in IMPLICIT_TLS:
             return True
         if not plain.recv(512).startswith(b"220"):

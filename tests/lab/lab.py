@@ -294,7 +294,7 @@ class Lab:
             "primary": at.PRIMARY,
             "tsig_key": str(self.tsig_key.path),
             "resolver": at.RESOLVER,
-            "timeout": "2s",
+            "timeout": "5s",
             "zone": [zone] if self.options.owner == "cname-other-zone" else None,
         }
         mail: dict[str, object] = {

@@ -51,7 +51,7 @@ class Load:
             thread.start()
             self._threads.append(thread)
 
-    def stop(self, seconds: float = 60) -> None:
+    def stop(self, seconds: float = 180) -> None:
         """Stop, and wait until every message has had an outcome: sent, deferred or bounced.
 
         Raises LabError if one has none after *seconds*, or if a sender did not take one.
@@ -75,7 +75,7 @@ class Load:
 
     def send(self, count: int = 1, sender: int = 0) -> list[str]:
         """Inject *count* messages at one sender now; return their queue ids."""
-        with smtplib.SMTP(self._addresses[sender], 25, "load.test", timeout=10) as connection:
+        with smtplib.SMTP(self._addresses[sender], 25, "load.test", timeout=60) as connection:
             ids = [_send(connection) for _ in range(count)]
         self.injected.update(ids)
         return ids
@@ -83,7 +83,7 @@ class Load:
     def _inject(self, address: str, interval: float, offset: float) -> None:
         begin = time.monotonic() + offset
         try:
-            with smtplib.SMTP(address, 25, "load.test", timeout=10) as connection:
+            with smtplib.SMTP(address, 25, "load.test", timeout=60) as connection:
                 for number in itertools.count():
                     pause = begin + number * interval - time.monotonic()
                     if self._stopping.wait(max(pause, 0)):

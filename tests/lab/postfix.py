@@ -286,10 +286,10 @@ class Sender(Postfix):
             "minimal_backoff_time": "1h",
             "maximal_backoff_time": "1h",
             "queue_run_delay": "1h",
-            "smtp_connect_timeout": "5s",
-            "smtp_helo_timeout": "10s",
+            "smtp_connect_timeout": "20s",
+            "smtp_helo_timeout": "20s",
             "inet_protocols": "all",
         }
         self.write_configuration(main, "smtp inet n - n - - smtpd\n")
-        resolv_conf = f"nameserver {self._resolver}\noptions trust-ad edns0 timeout:3 attempts:2\n"
+        resolv_conf = f"nameserver {self._resolver}\noptions trust-ad edns0 timeout:10 attempts:2\n"
         (self.directory / "resolv.conf").write_text(resolv_conf)

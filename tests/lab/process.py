@@ -22,7 +22,7 @@ class NoAnswer(LabError):
     """A server did not answer, or not with what was asked for: perhaps not yet."""
 
 
-def wait_for(condition: Callable[[], Result], what: str, seconds: float = 15.0, every: float = 0.02) -> Result:
+def wait_for(condition: Callable[[], Result], what: str, seconds: float = 60.0, every: float = 0.02) -> Result:
     """Return the first true result of *condition*, asked every *every* seconds.
 
     An OSError or NoAnswer of the condition counts as "not yet". Raises LabError, naming *what*, after
@@ -111,7 +111,7 @@ class Server:
                 start_new_session=True,
             )
 
-    def wait_until(self, condition: Callable[[], Result], what: str, seconds: float = 15) -> Result:
+    def wait_until(self, condition: Callable[[], Result], what: str, seconds: float = 60) -> Result:
         """Wait for *condition*; fail at once, with the end of the log, if the daemon died."""
 
         def checked() -> Result:
@@ -128,7 +128,7 @@ class Server:
         if self.running:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=10)
+                self._process.wait(timeout=30)
         self.kill()
 
     def kill(self) -> None:
@@ -137,8 +137,8 @@ class Server:
             return
         group = self._process.pid
         self.signal_group(signal.SIGKILL)
-        self._process.wait(timeout=10)
-        wait_for(lambda: not _group_exists(group), f"the processes of {self.name} end", 10, 0.005)
+        self._process.wait(timeout=30)
+        wait_for(lambda: not _group_exists(group), f"the processes of {self.name} end", 60, 0.005)
 
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to the daemon and its children; none left is no error."""

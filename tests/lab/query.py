@@ -39,7 +39,7 @@ class Answer:
     cnames: tuple[str, ...] = ()
 
 
-def ask(address: str, name: str, kind: str, *, port: int = 53, seconds: float = 5.0) -> Answer:
+def ask(address: str, name: str, kind: str, *, port: int = 53, seconds: float = 20.0) -> Answer:
     """Ask one server over UDP, over TCP after a truncated answer.
 
     Recursion is desired and DNSSEC records are asked for; harmless with an authoritative server.
@@ -77,7 +77,7 @@ def serial(address: str, zone: str) -> int:
     """Return the SOA serial of *zone* at *address*. Raises NoAnswer if it serves none."""
     message = dns.message.make_query(zone, "SOA")
     try:
-        answer = dns.query.udp(message, address, timeout=2)
+        answer = dns.query.udp(message, address, timeout=3)
     except dns.exception.Timeout as error:
         raise NoAnswer(f"{address} does not answer") from error
     found = answer.get_rrset(answer.answer, dns.name.from_text(zone), dns.rdataclass.IN, dns.rdatatype.SOA)

@@ -55,7 +55,7 @@ def test_two_hooks_and_an_advance_at_once(lab: Lab) -> None:
             assert "bug" not in done.stderr
         assert [done.returncode for done in ended[:2]] == [0, 0]
         order = [e["fingerprint"] for e in _deployed(lab)]
-        advance_to(lab, "steady", seconds=90)
+        advance_to(lab, "steady")
     order = [e["fingerprint"] for e in _deployed(lab)] or order
     assert sorted(order) == sorted((one.fingerprint, two.fingerprint)), "each was taken exactly once"
     only_serves(lab, one if order[-1] == one.fingerprint else two)

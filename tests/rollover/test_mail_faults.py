@@ -26,7 +26,7 @@ from tests.rollover.written import live_leaf
 TTL = 2
 VERIFY = 4
 THROTTLE = 5  # seconds for which master leaves an smtpd alone that died: the lab's service_throttle_time
-SLACK = 10  # seconds that a busy machine may add to a bound
+SLACK = 30  # seconds that a busy machine may add to a bound
 
 
 def adopted(lab: Lab, **changes: object) -> None:

@@ -25,8 +25,8 @@ TTL = 2
 VERIFY = 4
 SPANS = {"check_every": "30s", "retain": "2s", "drain": "1s", "verify_timeout": f"{VERIFY}s"}
 THROTTLE = 5  # seconds for which master leaves an smtpd alone that died: the lab's service_throttle_time
-GREETING = 10  # seconds for which a sender waits for it: the lab's smtp_helo_timeout
-SLACK = 10  # seconds that a busy machine may add to a bound
+GREETING = 20  # seconds for which a sender waits for it: the lab's smtp_helo_timeout
+SLACK = 30  # seconds that a busy machine may add to a bound
 
 
 def _adopted(lab: Lab, **changes: str) -> None:

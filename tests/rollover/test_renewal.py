@@ -67,9 +67,9 @@ def renew_at_the_worst_moment(
         with at_the_worst_moment(lab):
             renewal.let_hooks_run()
             new = lab.certbot.lineage()
-            wait_for(lambda: new.tlsa in lab.primary.tlsa().records, "the hook publishes", 30)
+            wait_for(lambda: new.tlsa in lab.primary.tlsa().records, "the hook publishes", 90)
             published = time.monotonic()
-        wait_for(lambda: new.tlsa in lab.secondary.tlsa().records, "the secondary has it", 30)
+        wait_for(lambda: new.tlsa in lab.secondary.tlsa().records, "the secondary has it", 90)
         propagation = time.monotonic() - published
         then()
     assert lab.primary.tlsa().records == tuple(sorted((old.tlsa, new.tlsa)))
@@ -85,7 +85,7 @@ def test_a_renewed_certificate_rolls_over_without_one_deferred_message(host: Lab
         assert host.served() == old.spki, "the hook has returned, and nothing is installed"
         first = advance_until(host, lambda it: it["phase"] == "waiting", every=0)
         looks: list[Service] = []
-        advance_until(host, lambda it: it["phase"] == "retaining", seconds=150, each=looks.append)
+        advance_until(host, lambda it: it["phase"] == "retaining", seconds=300, each=looks.append)
         assert host.served() == new.spki
         it = advance_to(host, "steady")
 

@@ -162,7 +162,7 @@ def test_an_interrupted_wait_loses_nothing(host: Lab) -> None:
             assert line, read
             read += line
         watching.send_signal(signal.SIGINT)
-        _, rest = watching.communicate(timeout=30)
+        _, rest = watching.communicate(timeout=90)
         assert watching.returncode == 75
         assert rest.splitlines()[-1] == "rollover: interrupted; nothing is lost, the next run goes on from here"
         assert host.served() != new.spki
