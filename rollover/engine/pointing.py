@@ -41,7 +41,10 @@ async def point(host: Host, name: str, seen: Sighting, say: Say) -> list[tuple[P
     for target in host.hands.targets[name]:
         if is_stale(target.live(), credential.chain, book):
             target.install(key, chain)
-        if not isinstance(target, PostfixTarget) or not target.live().wiring:
+        if not isinstance(target, PostfixTarget):
+            continue
+        if not target.live().wiring:
+            target.postfix.drop_ignored()
             continue
         _note_parameters(host, name, target)
         pointed.append((target, target.postfix.parameters()))

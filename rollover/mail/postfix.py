@@ -18,6 +18,7 @@ from rollover.mail.mastercf import (
     CERTIFICATE_PARAMETERS,
     CHAIN_FILES,
     LEGACY,
+    PROXY,
     SNI_MAPS,
     assignments,
     postconf,
@@ -158,6 +159,21 @@ class Postfix:
         postconf(self.config_directory, "-e", f"{CHAIN_FILES} = {', '.join(map(str, [*beside, chain_file]))}")
         self._unset([name for name in previous if name != CHAIN_FILES])
         return previous
+
+    def drop_ignored(self) -> None:
+        """Take away the parameters that Postfix ignores beside its chain files: point_at() may have been cut off.
+
+        Nothing that is presented changes. They stay where another parameter is made of one. Raises MailError.
+        """
+        previous = self.parameters()
+        ignored = [name for name in previous if name in (*LEGACY, *(PROXY[name] for name in LEGACY))]
+        if not previous.get(CHAIN_FILES) or not ignored:
+            return
+        try:
+            self._refuse_side_effects(previous)
+        except MailConfigError:
+            return  # check() tells of it
+        self._unset(ignored)
 
     def restore(self, previous: Mapping[str, str]) -> None:
         """Give main.cf the certificate parameters *previous* again, and no others. Raises MailError.

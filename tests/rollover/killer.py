@@ -4,8 +4,7 @@
 
 SPECIFICATION is JSON: `watched`; `shapes`, which say for each number of a system call its name and
 which arguments are descriptors and paths; `wanted`, [point, "before" | "after"] pairs, of which the
-first that comes kills; `after`, the milestone that an earlier run came to. REPORT gets {"fired": pair
-or null, "signal": …, "code": …, "after": the last milestone}.
+first that comes kills. REPORT gets {"fired": pair or null, "signal": …, "code": …}.
 
 A process of its own, for waitpid(-1) must not take the children of a test. Before: the call is not
 executed, since a process that dies in its seccomp stop never runs it. After: it has returned with
@@ -76,7 +75,7 @@ class Killer:
         self.watched = Watched(**specification["watched"])
         self.shapes = {int(number): shape for number, shape in specification["shapes"].items()}
         self.wanted = {(point, side) for point, side in specification["wanted"]}
-        self.sequence = Sequence(specification["after"])
+        self.sequence = Sequence()
         self.tool = 0
         self.family: dict[int, str] = {}  # by thread id: "tool", "child" of it, "other" that a program started
         self.pending: dict[int, str] = {}
@@ -109,7 +108,7 @@ class Killer:
                 ended = status
         killed = os.WTERMSIG(ended) if os.WIFSIGNALED(ended) else 0
         code = os.waitstatus_to_exitcode(ended)
-        return {"fired": self.fired, "signal": killed, "code": code, "after": self.sequence.after}
+        return {"fired": self.fired, "signal": killed, "code": code}
 
     def _stopped(self, pid: int, status: int) -> None:
         event, stop = status >> 16, os.WSTOPSIG(status)

@@ -85,13 +85,10 @@ def is_milestone(effect: str) -> bool:
 
 
 class Sequence:
-    """Names points: an effect, how many of its kind came since which milestone.
+    """Names points: an effect, how many of its kind came since which milestone."""
 
-    *after*: the milestone of an earlier run that this one goes on from.
-    """
-
-    def __init__(self, after: str = "start") -> None:
-        self.after = after
+    def __init__(self) -> None:
+        self.after = "start"
         self._counts: Counter[str] = Counter()
 
     def name(self, effect: str) -> str:

@@ -110,20 +110,33 @@ class Scene:
         lab = self.lab
         it = left_by_advance()
         with sqlite3.connect(lab.state_directory / "rollover.db") as database:
-            (book,) = (json.loads(x) for (x,) in database.execute("SELECT book FROM service WHERE name = 'mail'"))
+            rows = database.execute("SELECT book, restore FROM service WHERE name = 'mail'").fetchall()
             ledgers = {o: json.loads(x) for o, x in database.execute("SELECT owner, entries FROM ledger")}
             managed = sorted(database.execute("SELECT target, rdata FROM managed"))
         database.close()
+        book, before_adopt = rows[0] if rows else ("{}", None)
+        book = json.loads(book)
         return {
             "phase": it["phase"],
             "level": it["level"],
             "problems": sorted(p["code"] for p in it["problems"]),
             "credentials": sorted((c["fingerprint"], c["state"], c["goal"]) for c in it["credentials"]),
             "book": {
-                name: book[name] for name in ("goal", "active", "queued", "rollback", "returning", "return_spent")
+                name: book.get(name)
+                for name in (
+                    "adopted",
+                    "releasing",
+                    "goal",
+                    "active",
+                    "queued",
+                    "rollback",
+                    "returning",
+                    "return_spent",
+                )
             },
-            "install open": book["install"] is not None,
-            "reload recorded": {path: _is_identity(Path(path), told[0]) for path, told in book["reloads"].items()},
+            "before adopt": before_adopt,
+            "install open": book.get("install") is not None,
+            "reload recorded": {p: _is_identity(Path(p), told[0]) for p, told in book.get("reloads", {}).items()},
             "managed": managed,
             "ledger": {
                 o: sorted(f"{e['rrset']} {e['gone'] is None}" for e in x["entries"]) for o, x in ledgers.items()

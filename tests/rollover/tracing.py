@@ -17,11 +17,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.lab import Lab
 from tests.lab import addresses as at
@@ -35,7 +33,6 @@ INSTALL = "renameat live/.mail.pem.rollover-* -> live/mail.pem"
 UPDATE = "sendto UPDATE to the primary"
 RELOAD = "execve postfix -c reload"
 SIDES = ("before", "after")
-START = "start"
 Target = tuple[str, str]
 
 _LINE = re.compile(r"^(\d+) +\[ *(\d+)\] (<\.\.\. )?(\w+)(.*)$")
@@ -59,56 +56,6 @@ class End:
     fired: Target | None
     code: int
     output: str
-    after: str = START
-
-
-@dataclass
-class Tally:
-    """What was tried: of all *points* of a trace those chosen as *targets*, and of these those that *fired*."""
-
-    targets: list[Target]
-    points: int
-    fired: list[Target] = field(default_factory=list)
-    after: str = START
-
-    @classmethod
-    def of(cls, found: Trace, **options: Any) -> Tally:
-        """Begin with what choose() makes of a trace."""
-        return cls(choose(found.points, **options), len(set(found.points)))
-
-    @property
-    def wanted(self) -> list[Target]:
-        """Targets that have not fired yet."""
-        return [t for t in self.targets if t not in self.fired]
-
-    def tell(self, what: str, capfd: pytest.CaptureFixture[str]) -> None:
-        """Print the count where it is seen although the test passes, and assert that every effect was tried."""
-        with capfd.disabled():
-            print(f"\nkilled: {what}: {self}", file=sys.stderr, flush=True)
-        assert not self.missing(), f"{what}: never killed at {self.missing()}"
-
-    def __str__(self) -> str:
-        effects = {effect_of(p) for p, _ in self.targets}
-        return (
-            f"{self.points} points in the trace, {len(effects)} different effects; "
-            f"{len(self.targets)} kills chosen, before and after; {len(self.fired)} made"
-        )
-
-    def goes_on(self, made: int) -> bool:
-        """Tell whether another round is to follow one before which *made* kills had been made (-1: the first).
-
-        Until every effect was tried; with all points, until a round comes to no new one.
-        """
-        if os.environ.get(KILL_ALL):
-            return bool(self.wanted) and len(self.fired) > made
-        missing = self.missing()
-        assert not missing or len(self.fired) > made, f"never came to {missing}"
-        return bool(missing)
-
-    def missing(self) -> set[tuple[str, str]]:
-        """Return the (effect, side) pairs of which no point has fired."""
-        all_pairs = {(effect_of(p), side) for p, side in self.targets}
-        return all_pairs - {(effect_of(p), side) for p, side in self.fired}
 
 
 def watched_in(lab: Lab) -> Watched:
@@ -258,7 +205,7 @@ def _decoded(token: str) -> str:
 
 
 def choose(
-    points: Sequence[str], *, routine: bool = False, leave_out: str = "", commits: int | None = None
+    points: Sequence[str], *, routine: bool = False, leave_out: str = "", commits: int | None = None, only: str = ""
 ) -> list[Target]:
     """Return the targets. With ROLLOVER_KILL_ALL=1: every point, before and after.
 
@@ -268,8 +215,8 @@ def choose(
     before it, the journal is hot. What SQLite does within a transaction is rolled back whole, and
     looking changes nothing: such a point is tried with *routine* only, the first of its kind.
 
-    *leave_out* matches points that another test tries by default; so it is with all *commits* but the
-    first so many since each milestone.
+    *leave_out* matches effects that another test tries by default; so it is with all *commits* but the
+    first so many since each milestone, and with every point that *only* does not match.
     """
     distinct = list(dict.fromkeys(points))
     if os.environ.get(KILL_ALL):
@@ -280,7 +227,7 @@ def choose(
         effect = effect_of(point)
         first = effect not in seen
         seen.add(effect)
-        if leave_out and re.search(leave_out, effect):
+        if not re.search(only, point) or (leave_out and re.search(leave_out, effect)):
             continue
         if effect == COMMIT and commits is not None and int(point.rpartition(" ")[2]) > commits:
             continue
@@ -296,13 +243,11 @@ def is_routine(effect: str) -> bool:
     return bool(re.search(r"rollover\.db|fdatasync state$|state/lock| run\b|query|postconf.* -[MPnx]\b|^mkdir", effect))
 
 
-def killed_at(lab: Lab, targets: Sequence[Target], found: Trace, *words: str | Path, after: str = START) -> End:
+def killed_at(lab: Lab, targets: Sequence[Target], found: Trace, *words: str | Path) -> End:
     """Run the tool; the first of *targets* that comes kills it with SIGKILL."""
     specification, report = lab.directory / "kill.json", lab.directory / "killed.json"
     watched = {"directories": found.watched.directories, "primary": found.watched.primary}
-    specification.write_text(
-        json.dumps({"watched": watched, "shapes": found.shapes, "wanted": targets, "after": after})
-    )
+    specification.write_text(json.dumps({"watched": watched, "shapes": found.shapes, "wanted": targets}))
     report.unlink(missing_ok=True)
     arguments = [str(Path(__file__).with_name("killer.py")), str(specification), str(report), *_command(lab, words)]
     done = run_python(
@@ -312,17 +257,7 @@ def killed_at(lab: Lab, targets: Sequence[Target], found: Trace, *words: str | P
     told = json.loads(report.read_text())
     if told["fired"] is None:
         assert told["signal"] == 0, f"died of signal {told['signal']} by itself: {done.stderr}"
-        return End(None, told["code"], done.stdout + done.stderr, told["after"])
+        return End(None, told["code"], done.stdout + done.stderr)
     assert told["signal"] == 9, f"{told['fired']} fired, and the tool went on: {told}"
     point, side = told["fired"]
-    return End((point, side), told["code"], done.stdout + done.stderr, told["after"])
-
-
-def kill_next(lab: Lab, tally: Tally, found: Trace, *words: str | Path) -> bool:
-    """Run the tool, to be killed at the next target that was not tried; tell whether it was."""
-    end = killed_at(lab, tally.wanted, found, *words, after=tally.after)
-    assert end.fired is not None or end.code in {0, 1, 75}, end
-    tally.after = end.after
-    if end.fired is not None:
-        tally.fired.append(end.fired)
-    return end.fired is not None
+    return End((point, side), told["code"], done.stdout + done.stderr)

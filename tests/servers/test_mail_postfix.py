@@ -271,6 +271,24 @@ def test_point_at_twice_is_once(lab: Lab, postfix: Postfix) -> None:
     assert main_cf(lab) == once
 
 
+def test_what_a_cut_off_point_at_left_is_dropped(lab: Lab, postfix: Postfix) -> None:
+    """The old parameters go once the chain file is named: not before, and not where another parameter is made of one."""
+    before = main_cf(lab)
+    postfix.drop_ignored()
+    assert main_cf(lab) == before, "they are what is presented"
+
+    run(["postconf", "-c", lab.mx.config_directory, "-e", f"smtpd_tls_chain_files={CHAIN}", "smtpd_tls_eccert_file=/e"])
+    append(lab, "main.cf", "smtp_tls_cert_file = $smtpd_tls_cert_file\n")
+    before = main_cf(lab)
+    postfix.drop_ignored()
+    assert main_cf(lab) == before
+
+    run(["postconf", "-c", lab.mx.config_directory, "-X", "smtp_tls_cert_file"])
+    postfix.drop_ignored()
+    assert postfix.parameters() == {"smtpd_tls_chain_files": CHAIN}
+    assert postfix.wiring(CHAIN) == ""
+
+
 def test_point_at_refuses_to_change_another_service(lab: Lab, postfix: Postfix) -> None:
     """A service with a pair of its own would silently serve ours: refused before anything changes."""
     override(lab, "587/inet", "smtpd_tls_cert_file=/etc/other.pem")
