@@ -159,6 +159,7 @@ class Kills:
         self.found = found
         self.words = tuple(words)
         self.targets = choose(found.points, **options)
+        self._exits = {0, 75, found.done.returncode}  # of one that is not killed
         self.fired: list[Target] = []
         self.second_ticks = 0  # kills after which the next tick was not enough
 
@@ -170,7 +171,7 @@ class Kills:
         begin = time.monotonic()
         self.scene.restore()
         done = self.scene.lab.rollover(*self.words)
-        assert done.returncode in {0, 75}, done.stderr
+        assert done.returncode in self._exits, done.stderr
         finish()
         for _ in range(MORE_TICKS):
             if left_by_advance()["phase"] in UNDER_WAY:
@@ -217,7 +218,7 @@ class Kills:
                 assert (end.fired, end.code) == (target, -9), end
                 self.fired.append(target)
                 return True
-            assert end.code in {0, 75}, end
+            assert end.code in self._exits, end
         return False
 
     def may_be_absent(self, target: Target) -> bool:
