@@ -16,8 +16,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 #: Files that take minutes, the longest first: begun last, one of them would keep a single worker busy at the end.
 LONG = [
+    "kill_adopt",
     "rollback",
     "mail_faults",
+    "kill_queue",
+    "kill_return",
     "update_refused",
     "release",
     "kill_install",
@@ -40,7 +43,6 @@ LONG = [
     "dane_off",
     "update_lost",
     "shapes",
-    "kill_adopt",
     "kill_deploy",
     "byhand",
     "state_faults",

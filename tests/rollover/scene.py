@@ -19,10 +19,13 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import dns.message
+import dns.query
+import dns.rdatatype
 import pytest
 
 from tests.lab import Lab, wait_for
@@ -97,6 +100,8 @@ class Scene:
             for record in set(lab.primary.tlsa(owner).records) - set(kept.records):
                 lab.primary.update(f"update delete {owner} TLSA {record}")
             wait_for(lambda o=owner, k=kept: lab.secondary.tlsa(o).records == k.records, "the secondary follows")  # type: ignore[misc]
+            if (lab.state_directory / "rollover.db").exists():
+                self._make_signature_known(owner)
         self._reloads = self._reloads_so_far()
 
     def _add(self, owner: str, records: Sequence[str], ttl: int) -> None:
@@ -104,6 +109,23 @@ class Scene:
         if missing:
             self.lab.primary.update("\n".join(f"update add {owner} {ttl} TLSA {r}" for r in sorted(missing)))
             wait_for(lambda: set(records) <= set(self.lab.secondary.tlsa(owner).records), "the secondary follows")
+
+    def _make_signature_known(self, owner: str) -> None:
+        """Let the state know the signature that *owner* has now, as it knew the one before.
+
+        A tool that meets a new one takes it that the RRset was another one in between, and waits for that.
+        """
+        query = dns.message.make_query(owner, "TLSA", want_dnssec=True)
+        answer = dns.query.tcp(query, at.PRIMARY, timeout=20)
+        (signature,) = (s for rrset in answer.answer if rrset.rdtype == dns.rdatatype.RRSIG for s in rrset)
+        now = datetime.fromtimestamp(signature.inception, UTC).isoformat()
+        with sqlite3.connect(self.lab.state_directory / "rollover.db") as database:
+            for (entries,) in database.execute("SELECT entries FROM ledger WHERE owner = ?", (owner,)).fetchall():
+                ledger = json.loads(entries)
+                if ledger["inception"] is not None and ledger["inception"] != now:
+                    ledger |= {"inception": now, "inceptions": [*ledger["inceptions"], now]}
+                    database.execute("UPDATE ledger SET entries = ? WHERE owner = ?", (json.dumps(ledger), owner))
+        database.close()
 
     def place(self) -> Place:
         """Return where the service stands: all that a run may have changed, but instants and random names."""
