@@ -44,7 +44,8 @@ def _cause(it: Report, bad: list[Dated]) -> str:
     if not bad:
         return it.summary
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-    return f"{bad[0].problem.message} since {stamp(bad[0].since)}{more}"
+    since = f" since {stamp(bad[0].since)}" if it.seen is not None else ""  # else since anybody's guess
+    return f"{bad[0].problem.message}{since}{more}"
 
 
 def _age(seen: datetime | None, now: datetime) -> str:

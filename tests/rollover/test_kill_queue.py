@@ -33,7 +33,14 @@ def test_a_tick_killed_where_a_queued_certificate_gets_its_turn(lab: Lab, capfd:
         found = trace(lab, "advance", "mail")
         assert {RELOAD, UPDATE} <= set(map(effect_of, found.points)), found.points
         words = ("advance", "mail")
-        kills = Kills("a queued certificate's turn", scene, found, words, only=rf"^({RELOAD}|{UPDATE}) \|")
+        kills = Kills(
+            "a queued certificate's turn",
+            scene,
+            found,
+            words,
+            only=rf"^({RELOAD}|{UPDATE}) \|",
+            commit_sides=("before",),
+        )
         kills.try_all(lambda: ticked(lab), capfd, at_least=8)
         assert lab.served() == first.spki
         assert goal(service(lab)) == second.fingerprint

@@ -43,8 +43,8 @@ def test_a_rollback_killed_at_any_call_ends_as_one_that_lived(lab: Lab, capfd: p
                 lab.rollover(*words, check=0)
                 ticked(lab)
 
-        kills = Kills("rollback", scene, found, words, leave_out=PREPARED, commits=4)
-        kills.try_all(next_tick, capfd, at_least=15)
+        kills = Kills("rollback", scene, found, words, leave_out=PREPARED, commits=4, commit_sides=("before",))
+        kills.try_all(next_tick, capfd, at_least=10)
         assert lab.served() == lab.old.spki
         lab.configure(**SPANS, retain="1s")
         advance_to(lab, "steady")

@@ -13,6 +13,7 @@ import pytest
 
 from tests.lab import Certificate, Lab, wait_for
 from tests.lab import addresses as at
+from tests.rollover import quiet
 from tests.rollover.driving import (
     Service,
     advance_to,
@@ -37,7 +38,8 @@ from tests.rollover.driving import (
 
 TTL = 20
 LAB_OPTIONS = {"ttl": TTL}
-NOISE = 40  # seconds that a busy machine may add to all but the wait; the figures are printed
+REST = 5  # seconds for all but the wait and the propagation, on a machine with time to spare
+NOISE = 40  # seconds that a busy one may add; the figures are printed
 
 
 @pytest.fixture
@@ -79,6 +81,7 @@ def renew_at_the_worst_moment(
 def test_a_renewed_certificate_rolls_over_without_one_deferred_message(host: Lab) -> None:
     """The hook hands over a new key: it is published, waited for, installed, proven, and alone at the end."""
     began = len(history(host))
+    ticks = quiet.ticks()
 
     with steady_mail(host) as mail:
         old, new, propagation = renew_at_the_worst_moment(host)
@@ -96,15 +99,16 @@ def test_a_renewed_certificate_rolls_over_without_one_deferred_message(host: Lab
     took = _instant_of(events, "phase", "-> retaining") - _instant_of(events, "deployed")
     wait = told_wait(first)
     rest = took - wait - propagation
+    had_time = quiet.was_quiet(ticks)
     print(
         f"\ndeploy to retaining: {took:.0f} s at TTL {TTL} s: told to wait {wait:.0f} s, propagation {propagation:.1f} s, "
-        f"all else {rest:.1f} s; {mail()}"
+        f"all else {rest:.1f} s{'' if had_time else ', on a busy machine'}; {mail()}"
     )
     assert 2 * TTL <= wait <= 2 * TTL + 1
     over = datetime.fromisoformat(first["next"]["not_before"]) + timedelta(seconds=1)
     assert {it["next"]["not_before"] for it in looks if it["phase"] == "waiting"} <= {first["next"]["not_before"]}
     assert not [it for it in looks if it["phase"] == "waiting" and datetime.fromisoformat(it["seen"]) > over]
-    assert rest <= 5 + NOISE
+    assert rest <= REST + (0 if had_time else NOISE)
     _proven(events, old.fingerprint, new.fingerprint)
     told = host.rollover("history", "mail", check=0).stdout.splitlines()[-1]
     before, after = (events[-1][f"connections_{when}"] for when in ("before", "after"))

@@ -33,6 +33,7 @@ INSTALL = "renameat live/.mail.pem.rollover-* -> live/mail.pem"
 UPDATE = "sendto UPDATE to the primary"
 RELOAD = "execve postfix -c reload"
 SIDES = ("before", "after")
+START = "start"  # the milestone before all others
 Target = tuple[str, str]
 
 _LINE = re.compile(r"^(\d+) +\[ *(\d+)\] (<\.\.\. )?(\w+)(.*)$")
@@ -205,7 +206,13 @@ def _decoded(token: str) -> str:
 
 
 def choose(
-    points: Sequence[str], *, routine: bool = False, leave_out: str = "", commits: int | None = None, only: str = ""
+    points: Sequence[str],
+    *,
+    routine: bool = False,
+    leave_out: str = "",
+    commits: int | None = None,
+    commit_sides: Sequence[str] = SIDES,
+    only: str = "",
 ) -> list[Target]:
     """Return the targets. With ROLLOVER_KILL_ALL=1: every point, before and after.
 
@@ -216,7 +223,9 @@ def choose(
     looking changes nothing: such a point is tried with *routine* only, the first of its kind.
 
     *leave_out* matches effects that another test tries by default; so it is with all *commits* but the
-    first so many since each milestone, and with every point that *only* does not match.
+    first so many since each milestone, and with every point that *only* does not match. Where another test
+    tries both, *commit_sides* are but ("before",): the hot journal of the next commit is rolled back to
+    what the one before it left.
     """
     distinct = list(dict.fromkeys(points))
     if os.environ.get(KILL_ALL):
@@ -231,7 +240,9 @@ def choose(
             continue
         if effect == COMMIT and commits is not None and int(point.rpartition(" ")[2]) > commits:
             continue
-        if effect == COMMIT or (first and (routine or not is_routine(effect))):
+        if effect == COMMIT:
+            chosen += [(point, side) for side in commit_sides]
+        elif first and (routine or not is_routine(effect)):
             chosen += [(point, side) for side in SIDES]
         elif not is_routine(effect):
             chosen.append((point, "after"))

@@ -542,7 +542,7 @@ def test_what_was_never_looked_at_says_so() -> None:
 
     assert line(never, NOW.wall).startswith("UNKNOWN mail: whether mail is deferred is unknown: nothing was observed")
     assert line(new, NOW.wall) == (
-        "WARNING mail: not adopted: nothing is done for it since 2026-11-22T14:00:00Z; never looked at. "
+        "WARNING mail: not adopted: nothing is done for it; never looked at. "
         "Run `rollover check mail`, then `rollover adopt mail`"
     )
 
