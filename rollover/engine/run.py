@@ -34,7 +34,8 @@ from rollover.engine.status import publish_status, reports_with
 from rollover.state.lock import locked
 from rollover.state.services import Summary
 
-PAUSE = 0.25  # seconds between two looks of one run
+PAUSE = 0.25  # seconds between the first two looks of one run
+LONGEST_PAUSE = 1.0  # each is half as long again as the one before: a look is a dozen questions and handshakes
 BELIEVED = 30.0  # seconds that a sighting may be old when an effect follows
 MOST_STEPS = 60  # a run that does more than this is going round in circles
 
@@ -101,6 +102,7 @@ async def _run(host: Host, name: str, patience: Patience) -> Outcome:
     met: list[Problem] = []
     started = host.clock.now()
     proving = False
+    pause = PAUSE
     for _ in range(MOST_STEPS):
         take_inbox(looker)
         seen = await looker.look(proving=proving, timeout=patience.look)
@@ -110,7 +112,8 @@ async def _run(host: Host, name: str, patience: Patience) -> Outcome:
             proving = step.phase in (Phase.VERIFYING, Phase.ROLLING_BACK)
             if step.soon and elapsed_boot(started, host.clock.now()) < patience.linger:
                 if step.seconds != 0.0:
-                    await host.clock.sleep(PAUSE)
+                    await host.clock.sleep(pause)
+                    pause = min(pause * 1.5, LONGEST_PAUSE)
                 continue
             return _finish(looker, world, seen, step, met, patience)
         if patience.linger == 0.0 and isinstance(step, Install) and not _all_greeted(seen):

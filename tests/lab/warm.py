@@ -8,6 +8,7 @@ directory and standard streams of its own. ROLLOVER_TEST_EXEC=1 starts the progr
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -170,6 +171,7 @@ def main() -> None:
     """Be the server, on the socket whose descriptor is the argument; in a fork, be what was asked for."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _import_the_tool()
+    gc.freeze()  # no run goes through, and so copies, what all of them share
     entry = _serve(socket.socket(fileno=int(sys.argv[1])))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     module, _, function = entry.partition(":")

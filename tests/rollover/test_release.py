@@ -110,6 +110,7 @@ def test_a_released_service_can_be_adopted_again(lab: Lab) -> None:
         lab.rollover("adopt", "mail", check=0)
         assert served_leaf(lab) == by_hand.fingerprint
         to_the_end(lab, but={"caches-stale"})  # for all the tool knows the record was changed just now
+        advance_until(lab, lambda it: not it["problems"])
 
     nothing_deferred(lab, mail())
     only_serves(lab, by_hand)
