@@ -125,7 +125,7 @@ def test_held_back(lab: Lab, hurt: Callable[[Lab], AbstractContextManager[None]]
 def test_expired_signatures(lab: Lab) -> None:
     """A secondary with the right records under expired signatures holds back too, and is critical."""
     new = adopted(lab)
-    lab.deploy(new, check=0)
+    hand_over(lab, new)
     wait_for(lambda: new.tlsa in lab.secondary.tlsa().records, "the record is on both servers")
     lab.secondary.expire_signatures()
     found = problem(stands_still(lab, new, "signature-bad", exits=1), "signature-bad")
