@@ -121,8 +121,15 @@ def nothing_deferred(lab: Lab, mail: Counts | None = None) -> None:
     assert not lab.load.running, "counted too early: mail is in flight"
     assert not lab.load.injected - lab.mail.outcomes(), "every message has an outcome"
     mail = lab.mail if mail is None else mail
-    assert (mail.deferred, mail.bounced, mail.other) == (0, 0, 0), f"{mail}\n{mail.reasons}"
+    assert (mail.deferred, mail.bounced, mail.other) == (0, 0, 0), f"{mail}\n{mail.reasons}\n{_lines(lab, mail)}"
     assert mail.verified >= mail.sent > 0, mail
+
+
+def _lines(lab: Lab, mail: Counts) -> str:
+    """Return all that the senders' logs have of the messages that were not sent: their delays tell where time went."""
+    ids = {event.queue_id for event in mail.events if event.queue_id and event.kind != "sent"}
+    logs = [line for sender in lab.senders for line in sender.postfix.log_lines()]
+    return "\n".join(line for line in logs if any(queue_id in line for queue_id in ids))
 
 
 # ------------------------------------------------------------------------------------------- caches
