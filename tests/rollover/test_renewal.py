@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests import machine
 from tests.lab import Certificate, Lab, wait_for
 from tests.lab import addresses as at
-from tests.rollover import quiet
 from tests.rollover.driving import (
     Service,
     advance_to,
@@ -81,7 +81,7 @@ def renew_at_the_worst_moment(
 def test_a_renewed_certificate_rolls_over_without_one_deferred_message(host: Lab) -> None:
     """The hook hands over a new key: it is published, waited for, installed, proven, and alone at the end."""
     began = len(history(host))
-    ticks = quiet.ticks()
+    ticks = machine.ticks()
 
     with steady_mail(host) as mail:
         old, new, propagation = renew_at_the_worst_moment(host)
@@ -99,7 +99,7 @@ def test_a_renewed_certificate_rolls_over_without_one_deferred_message(host: Lab
     took = _instant_of(events, "phase", "-> retaining") - _instant_of(events, "deployed")
     wait = told_wait(first)
     rest = took - wait - propagation
-    had_time = quiet.was_quiet(ticks)
+    had_time = machine.since(ticks).quiet
     print(
         f"\ndeploy to retaining: {took:.0f} s at TTL {TTL} s: told to wait {wait:.0f} s, propagation {propagation:.1f} s, "
         f"all else {rest:.1f} s{'' if had_time else ', on a busy machine'}; {mail()}"
