@@ -63,7 +63,7 @@ def _in_front() -> Iterator[None]:
 
 
 @contextmanager
-def steady_mail(lab: Lab, per_second: float = 10, *, least: int = LEAST) -> Iterator[Callable[[], Counts]]:
+def steady_mail(lab: Lab, per_second: float = 8, *, least: int = LEAST) -> Iterator[Callable[[], Counts]]:
     """Keep mail flowing within the block; yields what returns the counts since it began.
 
     In every whole second of the block at least *least* messages arrive at the senders, else it fails. After

@@ -42,7 +42,7 @@ def test_an_adoption_or_a_release_killed_at_any_call_is_finished_by_the_next(
     """
     before = [lab.mx.get(name) for name in PARAMETERS]
     lab.configure(check_every="1m")
-    with steady_mail(lab):
+    with steady_mail(lab), lab.mx.edits_age_at_once():
         scene = Scene(lab)
         found = trace(lab, "adopt", "mail")
         assert found.done.returncode == 0, found.done.stderr
@@ -74,7 +74,7 @@ def test_a_release_that_withdraws_killed_at_any_call_of_it_is_finished_by_the_ne
     before = [lab.mx.get(name) for name in PARAMETERS]
     lab.configure(check_every="1m")
     lab.rollover("adopt", "mail", check=0)
-    with steady_mail(lab) as mail:
+    with steady_mail(lab) as mail, lab.mx.edits_age_at_once():
         scene = Scene(lab)
         words = ("release", "mail", "--withdraw")
         found = trace(lab, *words)
