@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from rollover.core.changes import publishing
 from rollover.core.model import Credential
-from rollover.core.servers import Laggard, badly_signed, incomplete, lacking
+from rollover.core.servers import Laggard, badly_signed, incomplete, lacking, running_out
 from rollover.core.sighting import OwnerSighting
 from rollover.core.steps import Phase, Rest
 from rollover.core.tlsa import EMPTY, RRset, valid
@@ -37,7 +37,7 @@ def propagate(view: View) -> Rest | None:
         late += missing
         if owner.primary is not None or not missing:  # beside a primary that was not seen nobody is late
             late += lacking(owner, view.needed(goal.chain, _current(owner)), goal.chain)
-        late += badly_signed(owner)
+        late += (*badly_signed(owner), *running_out(owner, view.now.wall))
     if not late:
         return None
     by_server = {x.server: x for x in reversed(late)}

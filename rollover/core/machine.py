@@ -20,6 +20,7 @@ from rollover.core.changes import (
 )
 from rollover.core.gates import propagate, wait
 from rollover.core.model import World
+from rollover.core.servers import running_out
 from rollover.core.sighting import Outcome, OwnerSighting, Sighting
 from rollover.core.steps import Activate, Install, OwnerChange, Phase, Reload, Rest, SetGoal, Step, Update
 from rollover.core.timing import elapsed, elapsed_boot, remaining
@@ -241,6 +242,8 @@ def withdraw(view: View) -> Step | None:
         return Rest(Phase.RETAINING, why, seconds=left, action="withdraw")
     if not view.seen.clock_agrees:
         return Rest(Phase.RETAINING, view.seen.clock_problem or "the clock could not be checked", action="withdraw")
+    if ending := [x for o in view.seen.owners for x in running_out(o, view.now.wall)]:
+        return Rest(Phase.RETAINING, f"{ending[0].server} {ending[0].reason}", action="withdraw")
     refused = Rest(Phase.WITHDRAWING, "the primary did not take the withdrawal", action="withdraw")
     return _first_update(view, plan, why, Phase.WITHDRAWING) or refused
 

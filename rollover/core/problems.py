@@ -115,6 +115,12 @@ KINDS: dict[str, Kind] = {
             "on that server look at the zone's signatures: `dig +dnssec @SERVER OWNER TLSA`, `rndc signing -list ZONE`, and whether transfers work",
         ),
         Kind(
+            "signature-expiring",
+            Level.CRITICAL,
+            "A public name server serves signatures that end soon: the zone is not signed any more. Nothing is installed or withdrawn.",
+            "on the signer: its log, `rndc signing -list ZONE`, `rndc dnssec -status ZONE`, and whether it can read the zone's keys",
+        ),
+        Kind(
             "zone-insecure",
             Level.CRITICAL,
             "The validating resolver does not authenticate the zone: DANE is off for every sender.",

@@ -7,12 +7,15 @@ A server that is behind its primary may still pass through an RRset that the pri
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rollover.core.sighting import OwnerSighting, ServerAnswer, Signature
+from rollover.core.timing import stamp
 from rollover.core.tlsa import Chain, RRset, valid
 
 BAD_SIGNATURES = (Signature.MISSING, Signature.EXPIRED, Signature.BOGUS)
+# A signer renews a signature days before its end: with less than this beyond the TTL left, it has stopped.
+SIGNATURE_MARGIN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,22 @@ def badly_signed(owner: OwnerSighting) -> tuple[Laggard, ...]:
         Laggard(a.server, "signature-bad", a.problem or f"its signature is {a.signature}")
         for a in owner.servers
         if a.reached and a.public and a.signature in BAD_SIGNATURES
+    )
+
+
+def running_out(owner: OwnerSighting, now: datetime) -> tuple[Laggard, ...]:
+    """Return the servers that the public asks and whose good signatures end within the TTL and SIGNATURE_MARGIN.
+
+    What is changed now would have to be signed by a signer that signs no more (RFC 6781 §4.4.2).
+    """
+    return tuple(
+        Laggard(a.server, "signature-expiring", f"its signature ends at {stamp(a.expiration)} and was not renewed")
+        for a in owner.servers
+        if a.reached
+        and a.public
+        and a.signature is Signature.VALID
+        and a.expiration is not None
+        and a.expiration - now < timedelta(seconds=a.ttl) + SIGNATURE_MARGIN
     )
 
 

@@ -9,7 +9,7 @@ from rollover.core.changes import switched_off
 from rollover.core.ledger import Entry, Patience, wait_left
 from rollover.core.model import Credential, World
 from rollover.core.problems import Level, Problem, problem
-from rollover.core.servers import badly_signed, incomplete
+from rollover.core.servers import badly_signed, incomplete, running_out
 from rollover.core.sighting import Outcome, OwnerSighting
 from rollover.core.timing import Instant, elapsed, elapsed_boot, stamp
 from rollover.core.tlsa import Chain, RRset, combinations, owner_name, valid
@@ -168,7 +168,7 @@ def _dns(view: View) -> Iterator[Problem]:
     for owner in view.seen.owners:
         if owner.blocked:
             yield _p(view.world, "owner-blocked", f"{owner.owner} {owner.blocked}")
-        for late in (*incomplete(owner), *badly_signed(owner)):
+        for late in (*incomplete(owner), *badly_signed(owner), *running_out(owner, view.now.wall)):
             yield _p(view.world, late.code, f"{late.server} {late.reason}")
         said = owner.resolver
         if said.rrset is None:

@@ -6,10 +6,11 @@ A grant is tested by an update that cannot change anything.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterator
+from datetime import datetime
 
 from rollover.core.errors import RolloverError
 from rollover.core.problems import Level
-from rollover.core.servers import badly_signed, incomplete
+from rollover.core.servers import badly_signed, incomplete, running_out
 from rollover.core.sighting import Outcome, OwnerSighting, Sighting
 from rollover.core.tlsa import combinations, owner_name, usable, valid
 from rollover.engine.check_host import Row, check_host, check_service
@@ -56,7 +57,7 @@ async def _rows(host: Host, name: str) -> AsyncIterator[Row]:
             Level.WARNING, f'{server} is left out of "everywhere"', "take it out of `ignore` when it is well again"
         )
     for owner in seen.owners:
-        for row in _owner(owner, refused):
+        for row in _owner(owner, refused, seen.time.wall):
             yield row
         if owner.zone and not owner.blocked and not refused:  # refused: the same would be said of every update
             yield await _grant(hands, owner)
@@ -95,7 +96,7 @@ def _clock(seen: Sighting) -> Iterator[Row]:
         )
 
 
-def _owner(owner: OwnerSighting, refused: Collection[str]) -> Iterator[Row]:
+def _owner(owner: OwnerSighting, refused: Collection[str], now: datetime) -> Iterator[Row]:
     """Yield what is wrong at one owner; *refused*: what was told of the primary already."""
     if owner.blocked:
         yield Row(
@@ -113,7 +114,7 @@ def _owner(owner: OwnerSighting, refused: Collection[str]) -> Iterator[Row]:
         )
     if owner.target != owner.owner:
         yield Row(Level.OK, f"{owner.owner} is a CNAME: its records are managed at {owner.target}")
-    late = [*incomplete(owner), *badly_signed(owner)]
+    late = [*incomplete(owner), *badly_signed(owner), *running_out(owner, now)]
     unknown = [x for x in late if x.server.startswith(NOT_FOUND_OUT)] if said.rrset is None else []
     if unknown:
         yield Row(

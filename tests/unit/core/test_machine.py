@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -200,6 +201,7 @@ def test_a_foreign_record_that_the_goal_does_not_match_blocks_before_the_install
 # ------------------------------------------------------------------------------ 3 propagate
 
 OLD = past("A", -2 * TTL)
+ENDING = server("A B", expiration=NOW.wall + timedelta(seconds=3600 + TTL - 1))  # an hour beyond the TTL, less a second
 LATE = {
     "a secondary without the record": (look(owner("A B", "A")), "secondary-stale"),
     "a dead secondary": (look(owner("A B", None)), "server-unreachable"),
@@ -211,6 +213,7 @@ LATE = {
         look(owner("A B", server("A B", signature=Signature.EXPIRED))),
         "signature-bad",
     ),
+    "a secondary with a signature that nobody renews": (look(owner("A B", ENDING)), "signature-expiring"),
     "the second of two secondaries": (look(owner("A B", "A B", None)), "server-unreachable"),
     "an old combination on a secondary": (look(owner("A B", "A B X:312")), "secondary-stale"),
     "the primary is dead and the rest is well": (look(owner(None, "A B")), "primary-unreachable"),
@@ -603,6 +606,17 @@ def test_a_withdrawal_too_needs_a_confirmed_clock() -> None:
     step = waits(decided(served(quiet=at(-5000)), look("A B", "B", "B", clock=False, clock_problem="BADTIME")))
 
     assert (step.phase, step.why) == (Phase.RETAINING, "BADTIME")
+
+
+def test_nothing_is_withdrawn_under_signatures_that_nobody_renews() -> None:
+    """What is left after a withdrawal has to be signed, and the signer has stopped; renewed, it goes on."""
+    stopped = look(owner("A B", ENDING), "B", "B")
+    signed = look(owner("A B", replace(ENDING, expiration=NOW.wall + timedelta(seconds=3600 + TTL))), "B", "B")
+
+    step = waits(decided(served(quiet=at(-5000)), stopped))
+    assert (step.phase, step.action) == (Phase.RETAINING, "withdraw")
+    assert "ns2 its signature ends at " in step.why
+    assert isinstance(decided(served(quiet=at(-5000)), signed), Update)
 
 
 def test_a_withdrawal_is_measured_on_both_clocks() -> None:

@@ -191,6 +191,12 @@ HURT: dict[str, tuple[World, Sighting, str, Level]] = {
         "signature-bad",
         Level.CRITICAL,
     ),
+    "signatures that nobody renews": (
+        world(),
+        look(owner("A", server("A", signature=Signature.VALID, expiration=NOW.wall + timedelta(minutes=61)))),
+        "signature-expiring",
+        Level.CRITICAL,
+    ),
     "the resolver gives no answer": (world(), look(owner("A", resolver=None)), "resolver-failed", Level.WARNING),
     "the zone is not authenticated": (
         world(),
