@@ -1,4 +1,7 @@
-"""``python -m tests.sim --seeds 0-1000 --jobs 2``: play many worlds; ``--seed N``: shrink one and tell its story."""
+"""``tests/sim/run --seeds 1000 --jobs 2``: play many worlds; ``--seed N``: shrink one and tell its story.
+
+``--mutants``: break the rules one by one, and look for the first seed that sees each.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +10,37 @@ import asyncio
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
-from tests.sim.events import schedule
+from tests.sim.hunt import found_by
+from tests.sim.mutants import MUTANTS
+from tests.sim.schedules import schedule
 from tests.sim.shape import draw
 from tests.sim.shrink import failure, shrink, story
 from tests.sim.soak import Tally, soak
 
-CHUNK = 50
+CHUNK = 20
 
 
 def main() -> int:
-    """Return 1 if any seed failed."""
-    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
-    parser.add_argument("--seeds", default="0-200", help="first-last, the last one not included")
+    """Return 1 if any seed failed, or any mutant lived."""
+    parser = argparse.ArgumentParser(prog="tests/sim/run", description=__doc__)
+    parser.add_argument("--seeds", default="200", help="how many, or first-last, the last one not included")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--disk", action="store_true", help="the database on disk, too")
     parser.add_argument("--seed", type=int, help="only this one: shrink it if it fails, and tell what happens")
+    parser.add_argument("--mutants", nargs="*", help="hunt these, or all, with these seeds")
     options = parser.parse_args()
     if options.seed is not None:
         return _one(options.seed)
-    first, _, last = options.seeds.partition("-")
-    chunks = [range(n, min(n + CHUNK, int(last))) for n in range(int(first), int(last), CHUNK)]
+    first, dash, last = options.seeds.partition("-")
+    seeds = range(int(first), int(last)) if dash else range(int(first))
+    if options.mutants is not None:
+        return _hunt(options.mutants or list(MUTANTS), seeds, options.jobs)
+    chunks = [seeds[n : n + CHUNK] for n in range(0, len(seeds), CHUNK)]
     tally, begin = Tally(), time.monotonic()
     with ProcessPoolExecutor(options.jobs) as pool:
-        for part in pool.map(_chunk, chunks, [not options.disk] * len(chunks)):
+        for part in pool.map(partial(soak, memory=not options.disk), chunks):
             tally.add(part)
             for seed, why in part.failed.items():
                 print(f"seed {seed}: {why}", flush=True)
@@ -39,8 +49,20 @@ def main() -> int:
     return 1 if tally.failed else 0
 
 
-def _chunk(seeds: range, memory: bool) -> Tally:
-    return soak(seeds, memory=memory)
+def _hunt(names: list[str], seeds: range, jobs: int) -> int:
+    alive = 0
+    with ProcessPoolExecutor(jobs, max_tasks_per_child=1) as pool:
+        hunts = {name: pool.submit(found_by, name, seeds) for name in names}
+        for name, hunt in hunts.items():
+            found = hunt.result()
+            alive += found is None
+            print(
+                f"{'lives' if found is None else f'seed {found[0]}':>10}  {name}"
+                + (f": {found[1][:110]}" if found else ""),
+                flush=True,
+            )
+    print(f"{len(names) - alive} of {len(names)} found")
+    return 1 if alive else 0
 
 
 def _one(seed: int) -> int:

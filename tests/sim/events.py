@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -177,7 +176,7 @@ def _stale_process(p: Play, n: int) -> None:
     place = _place(p, n)
     names = sorted(p.world.certificates)
     place.shows = names[n // 2 % len(names)]
-    p.world.excuse("an endpoint presents another certificate by itself")
+    p.world.excuse_presented("an endpoint presents another certificate by itself")
     p.world.say(f"{place.address} presents {place.shows}")
 
 
@@ -187,7 +186,7 @@ def _somebody_writes(p: Play, n: int) -> None:
     if name == "x":
         p.world.stage("x")
     _mail(p, n).write(name)
-    p.world.excuse("somebody wrote the live file")
+    p.world.excuse_presented("somebody wrote the live file")
     p.world.say(f"somebody writes {name} into the live file of {p.service(n)}")
 
 
@@ -257,25 +256,3 @@ EVENTS: dict[str, Callable[[Play, int], object]] = {
     "a process with another certificate": _stale_process,
     "somebody writes the live file": _somebody_writes,
 }
-#: How often each happens: the tool runs and time passes most of the time.
-OFTEN = {
-    "tick": 14,
-    "tick with a fault": 4,
-    "tick that is killed": 4,
-    "wait": 14,
-    "wait until it is due": 6,
-    "deploy": 4,
-    "lag": 2,
-    "away": 2,
-    "rollback": 2,
-}
-
-
-def schedule(seed: int) -> list[Event]:
-    """Return the schedule of *seed*. Each has only some of what may happen: where all goes wrong, little goes far."""
-    source = random.Random(f"schedule {seed}")
-    rare = [name for name in EVENTS if name not in OFTEN]
-    names = [*OFTEN, *source.sample(rare, source.randrange(1, len(rare) // 2))]
-    weighted = [name for name in names for _ in range(OFTEN.get(name, 1))]
-    length = source.randrange(40, 100)
-    return [(source.choice(weighted), source.randrange(24)) for _ in range(length)]

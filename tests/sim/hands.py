@@ -174,6 +174,7 @@ class SimNames:
         if fault == "refused":
             raise UpdateRefused(zone=zone, server=label, key="key", owners=names)
         if fault == "delayed":
+            world.updates_in_flight += 1
             world.later(
                 world.chance(f"lands {len(world.log)}", (3.0, 60.0, 290.0)), lambda: self._lands_late(zone, its)
             )
@@ -194,6 +195,7 @@ class SimNames:
             raise ChangedUnderUs(zone=zone, server=label, owners=names, rcode="NXRRSET")
 
     def _lands_late(self, zone: str, its: list[tuple[str, Records, bool, Records, Records, int]]) -> None:
+        self.world.updates_in_flight -= 1
         applied = self.world.land(zone, its)
         self.world.say(f"a late update of {zone} {'lands' if applied else 'does not meet its prerequisite'}")
 

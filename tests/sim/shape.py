@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 
 FORMS = ("plain", "plain", "wildcard", "cname", "cname to another zone", "two owners, one target", "two zones")
+LARGEST_TTL = 300
 HOSTS = ("mx1.example.test", "mx2.example.test")
 
 
@@ -29,6 +30,12 @@ class Shape:
     drain: int = 50
     addresses: int = 2
     services: int = 1
+
+    @property
+    def bound(self) -> float:
+        """In how many seconds after the last fault all is done: looks, late updates, three waits, two retentions."""
+        wait = max(self.ttls * LARGEST_TTL, self.stretch) + self.settle + 120
+        return 900 + 600 + 3 * wait + 2 * (self.retain + self.drain) + 600
 
     @property
     def hosts(self) -> tuple[str, ...]:

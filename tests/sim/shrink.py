@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from tests.sim.events import Event
 from tests.sim.play import play
 from tests.sim.shape import Shape
+from tests.sim.world import Violation
 
 
 def failure(shape: Shape, events: Sequence[Event], loop: asyncio.AbstractEventLoop) -> str:
     """Return the kind of failure that a schedule ends in; empty if it ends well."""
     try:
         play(shape, events, loop)
-    except Exception as error:  # whatever it is, the shortest schedule with it is wanted
+    except (Exception, Violation) as error:  # whatever it is, the shortest schedule with it is wanted
         return type(error).__name__
     return ""
 
@@ -47,7 +48,7 @@ def story(shape: Shape, events: Sequence[Event], loop: asyncio.AbstractEventLoop
     lines = [f"world: {shape}", f"schedule: {list(events)!r}"]
     try:
         it = play(shape, events, loop)
-    except Exception as error:
+    except (Exception, Violation) as error:
         played = getattr(error, "play", None)
         if played is not None:
             lines += played.world.log

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tests.sim.events import schedule
 from tests.sim.play import play
+from tests.sim.schedules import schedule
 from tests.sim.shape import draw
+from tests.sim.world import Violation
 
 
 @dataclass
@@ -61,7 +62,7 @@ def soak(seeds: Iterable[int], *, memory: bool = True) -> Tally:
             events = schedule(seed)
             try:
                 it = play(draw(seed), events, loop, memory=memory)
-            except Exception as error:  # a fault of the simulation counts as one of the tool
+            except (Exception, Violation) as error:  # a fault of the simulation counts as one of the tool
                 tally.failed[seed] = f"{type(error).__name__}: {error}"
                 it = getattr(error, "play", None)
             tally.seeds += 1

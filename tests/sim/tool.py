@@ -159,6 +159,27 @@ class Tool:
             if self._kept is None:
                 host.store.close()
 
+    def phases(self) -> set[str]:
+        """Return where the services stand, in the words of `status`; a run that died in a step left it there."""
+        host = self._process()
+        try:
+            return {self._phase(host, it) for it in reports(host)}
+        finally:
+            if self._kept is None:
+                host.store.close()
+
+    def _phase(self, host: Host, it: Report) -> str:
+        book = host.store.book(it.name)
+        begun = [(x.kind, x.detail) for x in host.store.open_intents(it.name)]
+        if any(kind == "install" for kind, _ in begun):
+            return "installing"
+        for kind, detail in begun:
+            if kind == "update":
+                return "publishing" if any(c["add"] for c in detail["changes"]) else "withdrawing"
+        if book.install is not None:
+            return "rolling-back" if book.rollback or book.returning else "verifying"
+        return it.phase.value
+
     def tick(self) -> str:
         """`rollover advance` of the timer."""
         return self._do("advance", lambda host: tick(host, list(self.config.services), asked=False))

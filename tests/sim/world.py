@@ -27,8 +27,8 @@ PORT = 25
 LANDS_FOR = 300.0  # seconds in which a delayed update is still accepted: the TSIG fudge
 
 
-class Violation(AssertionError):
-    """The tool did what it must not do."""
+class Violation(BaseException):
+    """The tool did what it must not do. No error of a hand: the engine would take it for one, and go on."""
 
 
 class World:
@@ -48,6 +48,8 @@ class World:
         self.standing: dict[tuple[str, Records, str], str] = {}  # not to be fetched yet, but on its way
         self.met: Counter[str] = Counter()
         self.foreign: set[str] = set()
+        self.off: set[str] = set()  # names whose records somebody took away: DANE is off there
+        self.updates_in_flight = 0
         self._make_dns()
         self._make_mail()
 
@@ -203,6 +205,12 @@ class World:
             self.excused[pair] = why
             self.met[why] += 1
 
+    def excuse_presented(self, why: str) -> None:
+        """Excuse what somebody else lets an endpoint present, with the records that are on their way to resolvers too."""
+        self.excuse(why)
+        for owner in self.zones.targets:
+            self.excuse_on_its_way(*self.own_name(owner), why)
+
     def excuse_on_its_way(self, zone: str, name: str, why: str) -> None:
         """Excuse what somebody else made on the primary, for when the servers that the public asks have it.
 
@@ -249,6 +257,13 @@ class World:
         target = self.zones.targets[owner]
         return self.zones.primary(self.zones.zone_of(target)).copy.lookup(target)[0].records
 
+    def switched(self, zone: str, name: str, *, was_on: bool) -> None:
+        """Note that an administrator has left *name* with records, be it of a wildcard, or taken the last ones away."""
+        if self.zones.primary(zone).copy.lookup(name)[0].records:
+            self.off.discard(name)
+        elif was_on:
+            self.off.add(name)
+
     def land(self, zone: str, changes: list[tuple[str, Records, bool, Records, Records, int]]) -> bool:
         """Let an update arrive: (name, expected, from a wildcard, add, delete, ttl). Applied whole or not at all."""
         primary = self.zones.primary(zone)
@@ -262,6 +277,8 @@ class World:
                 raise Violation(
                     f"at {self.t:g}: the tool deletes what is somebody else's: {sorted(map(self.told, gone))}"
                 )
+            if name in self.off and add and not before:
+                raise Violation(f"at {self.t:g}: DANE was switched off at {name}, and the tool switches it on")
             after = (before - delete) | add
             # What was refused before the update is not the update's doing, in whatever it makes of it.
             for mail in self.mail.values():

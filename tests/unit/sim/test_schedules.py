@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from rollover.core import machine
-from tests.sim.events import schedule
 from tests.sim.play import play
+from tests.sim.schedules import schedule
 from tests.sim.shape import draw
 from tests.sim.shrink import failure, shrink
 from tests.sim.world import Violation
