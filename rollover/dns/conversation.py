@@ -55,6 +55,7 @@ class Heard:
     lame: bool = False  # it says that the zone is not its own
     times: tuple[tuple[datetime, datetime], ...] = ()
     zone: str = ""  # the one that it was asked about
+    denies_above: bool = False  # NXDOMAIN for the name right above the owner
 
 
 class _Unusable(Exception):
@@ -72,7 +73,7 @@ async def hear(server: Server, zone: dns.name.Name, name: dns.name.Name, timeout
     Over UDP, or TCP after truncation; the primary and whoever has a key over TCP, signed with it.
     All within *timeout* seconds.
     """
-    talk = _Talk(server, zone, clock, in_seconds(timeout))
+    talk, above = _Talk(server, zone, clock, in_seconds(timeout)), False
     try:
         if server.primary or server.key:
             async with Connection(server.address, server.port, talk.deadline, clock) as talk.connection:
@@ -82,7 +83,7 @@ async def hear(server: Server, zone: dns.name.Name, name: dns.name.Name, timeout
                     soa, tlsa, ns = await talk.ask(zone, SOA), await talk.tlsa(name), await talk.ask(zone, NS)
         else:
             soa = await talk.ask(zone, SOA)
-            tlsa, ns = await asyncio.gather(talk.tlsa(name), talk.ask(zone, NS))
+            tlsa, ns, above = await asyncio.gather(talk.tlsa(name), talk.ask(zone, NS), talk.denies_above(name, zone))
     except NoAnswer as failure:
         return Heard(server, failure.problem, times=tuple(talk.times))
     except _Unusable as failure:
@@ -99,6 +100,7 @@ async def hear(server: Server, zone: dns.name.Name, name: dns.name.Name, timeout
         ns_names=frozenset(to_text(rdata.target) for rdata in names or () if hasattr(rdata, "target")),
         ns_ttl=names.ttl if names is not None else 0,
         times=tuple(talk.times),
+        denies_above=above,
     )
 
 
@@ -149,6 +151,19 @@ class _Talk:
                 raise
             return answer
 
+    async def denies_above(self, name: dns.name.Name, zone: dns.name.Name) -> bool:
+        """Tell whether a server that the public asks says NXDOMAIN to the name right above *name*. Never raises.
+
+        Nothing is below such a name (RFC 8020 §2): a resolver that minimises names (RFC 9156 §2.3) stops there.
+        """
+        if not self.server.public or name.parent() == zone:
+            return False
+        try:
+            answer = await self.ask(name.parent(), TLSA)
+        except (NoAnswer, _Unusable):
+            return False
+        return answer.rcode == dns.rcode.NXDOMAIN
+
     def _believe(self, answer: Answer, key: TsigKey) -> None:
         """Accept only what is signed with our key; note the time of the server's clock."""
         if answer.tsig is None:
@@ -196,6 +211,8 @@ def interpret(heard: Heard, zone: dns.name.Name, name: dns.name.Name, keys: Zone
         return replace(blank, problem="answers with a CNAME and TLSA records at once")
     if tlsa is not None and len(tlsa) > records.MAX_RECORDS:
         return replace(blank, problem=f"{len(tlsa)} TLSA records; more than {records.MAX_RECORDS} are not believed")
+    if heard.denies_above and (tlsa is not None or alias is not None):
+        return replace(blank, problem=f"NXDOMAIN for {to_text(name.parent())}, which has {to_text(name)} below it")
     found = dname if dname is not None else alias if alias is not None else tlsa
     rrsigs = signatures_of(answer.answer, found.name, found.rdtype) if found is not None else []
     wildcard = wildcard_of(name, rrsigs) if dname is None else None

@@ -6,7 +6,7 @@ while another run holds it, and that run, or the next, takes it from the inbox.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -193,6 +193,9 @@ def scan_sources(host: Host) -> list[str]:
         try:
             files = files_of(it.name, source_of(host, it, recorded))
             was = rejections.get(it.name)
+            if files is None and scanned.get(it.name):
+                _note_rejection(host, it.name, None, _gone(host, it, recorded), was)
+                continue
             now = identity(files) if files is not None else ""
             if was is not None or (now and now != scanned.get(it.name)):
                 found += _scan(host, it, files, was)
@@ -204,6 +207,15 @@ def scan_sources(host: Host) -> list[str]:
                 host.store.forget_note(f"{SCANNED}{it.name}")
             _note_rejection(host, it.name, files, error, rejections.get(it.name))
     return found
+
+
+def _gone(host: Host, it: ServiceConfig, recorded: Mapping[str, str]) -> CertificateError:
+    """Return what is told of a source that had a certificate once: no renewal will come from there."""
+    place = source_of(host, it, recorded)
+    return CertificateError(
+        f"{place[0] if place else 'its source'} has no certificate any more: what is served stays, and no renewal will come",
+        hint="see whether the ACME client still has this order, and under which name; correct `source`",
+    )
 
 
 def _scan(host: Host, it: ServiceConfig, files: Files | None, rejected: tuple[str, str] | None) -> tuple[str, ...]:

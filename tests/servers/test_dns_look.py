@@ -364,6 +364,26 @@ class TestSignatures:
         answer = self.of_one_more(shared_lab, without_signatures, NOBODY)
         assert (answer.rrset, answer.signature) == (EMPTY, Signature.MISSING)
 
+    def test_nothing_right_above_the_owner(self, shared_lab: Lab) -> None:
+        """A server that has the records and says NXDOMAIN to the empty name above them is not well.
+
+        Resolvers that minimise names (RFC 9156) stop there, and find no record. See conversation.interpret.
+        """
+        above = dns.name.from_text(at.OWNER).parent()
+
+        def broken(query: bytes) -> bytes:
+            (question,) = dns.message.from_wire(query, question_only=True).question
+            answer = bytearray(forward(query))
+            if question.name == above:
+                answer[3] = (answer[3] & 0xF0) | dns.rcode.NXDOMAIN
+            return bytes(answer)
+
+        answer = self.of_one_more(shared_lab, broken)
+        assert not answer.reached
+        assert answer.problem == f"NXDOMAIN for {above}, which has {at.OWNER} below it"
+        assert self.of_one_more(shared_lab, broken, NOBODY).rrset == EMPTY, "where there is nothing below, it may"
+        assert self.of_one_more(shared_lab, forward).reached
+
     def test_a_zone_that_is_not_authenticated(self, shared_lab: Lab) -> None:
         """Behind a resolver that vouches for nothing, nothing is authenticated and nothing valid."""
 
