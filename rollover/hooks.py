@@ -6,19 +6,23 @@ the command is filled in: an absolute path, because clients run hooks with odd P
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import secrets
 import shlex
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from rollover.core.errors import CannotWrite, OurBug, PermissionsError, RolloverError, UsageError
+from rollover.directory import trusted_directory
 
 DEFAULT_CONFIG = Path("/etc/rollover/rollover.toml")
 PLACEHOLDER = "@ROLLOVER@"
+MAX_FILE = 1024 * 1024  # octets; no hook and no unit comes near
 MARK = "Written by `rollover "  # in every file of ours
 
 
@@ -175,17 +179,31 @@ def command_words(command: str | Path, config: str | Path | None) -> list[str]:
 def ours(path: Path) -> str | None:
     """Return the content of a file of ours at *path*; None for none. Raises CannotWrite for somebody else's."""
     with _explained(path):
-        try:
-            content = path.read_text(encoding="utf-8", errors="replace")
-        except (FileNotFoundError, NotADirectoryError):
-            content = None
+        content = _content(path)
         if content is None and not path.is_symlink():
             return None
-    if content is None or path.is_symlink() or MARK not in content:
+    if content is None or MARK not in content:
         raise CannotWrite(
             f"{path} was not written by rollover and is left alone", hint=f"look at it; if it may go: `rm {path}`"
         )
     return content
+
+
+def _content(path: Path) -> str | None:
+    """Return what stands at *path*, "" for what is no regular file; None for nothing or a link."""
+    try:
+        # O_NONBLOCK: in a home directory there may be a FIFO, which must not hold root.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise
+    with os.fdopen(descriptor, "rb", closefd=True) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return ""
+        return file.read(MAX_FILE).decode("utf-8", "replace")
 
 
 def replace(path: Path, content: str, mode: int, *, owner: pwd.struct_passwd | None = None) -> None:
@@ -194,27 +212,47 @@ def replace(path: Path, content: str, mode: int, *, owner: pwd.struct_passwd | N
     Raises CannotWrite, PermissionsError.
     """
     # certbot runs whatever is executable there and does not end in "~": not even for a moment ours.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}~")
-    with _explained(path), acting_as(owner):
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    temporary = f".{path.name}.{secrets.token_hex(8)}~"
+    with _explained(path), acting_as(owner), _directory(path.parent, owner, create=True) as directory:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(content)
                 file.flush()
                 os.fchmod(descriptor, mode)
                 os.fsync(descriptor)
-            temporary.rename(path)
+            os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
         except BaseException:
             with suppress(OSError):
-                temporary.unlink()
+                os.unlink(temporary, dir_fd=directory)
             raise
 
 
 def discard(path: Path, *, owner: pwd.struct_passwd | None = None) -> None:
     """Remove *path* as *owner*. Raises CannotWrite, PermissionsError."""
-    with _explained(path), acting_as(owner):
-        path.unlink()
+    with _explained(path), acting_as(owner), _directory(path.parent, owner) as directory:
+        os.unlink(path.name, dir_fd=directory)
+
+
+@contextmanager
+def _directory(path: Path, owner: pwd.struct_passwd | None, *, create: bool = False) -> Iterator[int]:
+    """Yield a descriptor of directory *path*.
+
+    What root writes there is run by root: nobody else may be able to exchange it. A user's own
+    directory is theirs to exchange; their rights, which acting_as() has taken, are what limits it.
+    """
+    if owner is None or owner.pw_uid == 0:
+        with trusted_directory(path, create=create, parents=create, mode=0o755, sticky=True) as directory:
+            yield directory
+        return
+    if create:
+        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

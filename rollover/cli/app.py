@@ -6,9 +6,11 @@ only when it is called: `rollover status` does not pay for what other commands n
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +23,8 @@ from rollover import __version__
 from rollover.cli.errors import report
 from rollover.cli.options import Options
 from rollover.core.errors import UsageError
+
+PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 #: Name → (where it is, what it does). The place is "module:function" below rollover.cli, or
 #: "module:app" for a typer.Typer with subcommands (give that a callback). What it does is the first
@@ -114,13 +118,25 @@ def rollover(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in *argv* (default: of the process); return the exit code. Never raises."""
     arguments = tuple(sys.argv[1:] if argv is None else argv)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # keys are in memory
+    _leave_no_core()
     try:
         code = _run(list(arguments))  # a list of its own: typer takes it apart
         sys.stdout.flush()
     except BaseException as error:
         return report(error, verbose="--verbose" in arguments)
     return code
+
+
+def _leave_no_core() -> None:
+    """Let no core dump be written of this process: private keys are in its memory.
+
+    The limit is for files; a dump that is piped to a program (systemd-coredump, apport) is made whatever
+    the limit is, but not of a process that is not dumpable: core(5), PR_SET_DUMPABLE(2const). That also
+    keeps others of the same user from reading its memory. Programs that it starts are dumpable again.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    with suppress(OSError, AttributeError):  # a C library without it: there is the limit
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _run(arguments: list[str]) -> int:

@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 
-from rollover.core.errors import Busy, RolloverError
+from rollover.core.errors import Busy, CannotWrite, PermissionsError, RolloverError
 from rollover.core.problems import Level
 from rollover.core.report import Report
 from rollover.core.steps import Phase
 from rollover.core.timing import parse_stamp, stamp
 from rollover.engine.host import Host
+from rollover.engine.status import run_directory
 from rollover.state.lock import locked
 
 TIMEOUT = 10.0  # seconds
@@ -32,8 +33,8 @@ async def raise_alerts(host: Host, told: Sequence[Report]) -> None:
         return
     async with AsyncExitStack() as stack:
         try:
-            with suppress(OSError):  # without its place below /run: twice is better than never
-                host.run_directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            # Without its place below /run, or where somebody else could hold it: twice is better than never.
+            with suppress(OSError, CannotWrite, PermissionsError), run_directory(host):
                 lock = locked(host.run_directory / "alert.lock", host.clock, patience=0.0)
                 await stack.enter_async_context(lock)
         except Busy:

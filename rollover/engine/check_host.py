@@ -14,11 +14,11 @@ from rollover import hooks, units
 from rollover.config.models import ServiceConfig
 from rollover.core.errors import CannotWrite, RolloverError
 from rollover.core.problems import Level
+from rollover.directory import trusted_directory
 from rollover.engine.host import Host
 from rollover.engine.paths import writable
 from rollover.engine.sources import source_of
 from rollover.engine.trust import SYSTEM_TRUST, roots
-from rollover.mail.directory import trusted_directory
 
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # what systemd gives to the units
 
@@ -171,7 +171,7 @@ def _file(path: Path, place: str) -> Row:
         directory, name = directory.parent, directory.name
     try:
         with trusted_directory(directory) as held:
-            if not os.access(f"/proc/self/fd/{held}", os.W_OK):
+            if not os.access(".", os.W_OK, dir_fd=held):
                 raise CannotWrite(f"{directory}: no writing there", hint="mounted read-only? Else run this as root")
             what = os.stat(name, dir_fd=held, follow_symlinks=False).st_mode
     except FileNotFoundError:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
+from rollover.core.errors import RolloverError
 from rollover.core.model import Book, World
 from rollover.core.report import SCHEMA, Report, aged, unseen, worst
 from rollover.core.timing import stamp
+from rollover.directory import trusted_directory
 from rollover.engine.host import Host
 from rollover.state.services import Summary
+
+STATUS = "status.json"
 
 
 def reports(host: Host, names: Sequence[str] = ()) -> list[Report]:
@@ -52,12 +55,19 @@ def publish_status(host: Host, told: Sequence[Report]) -> None:
     A failure must not stop a run between intent and outcome: it is left to ``status`` itself.
     """
     document = json.dumps(as_json(told, host.clock.now().wall), indent=1) + "\n"
-    path = host.run_directory / "status.json"
-    with suppress(OSError):
-        host.run_directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        temporary = Path(f"{path}.{os.getpid()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
-        with os.fdopen(descriptor, "w") as out:
+    with suppress(OSError, RolloverError), run_directory(host) as directory:
+        temporary = f"{STATUS}.{os.getpid()}"
+        with suppress(FileNotFoundError):  # of a killed run, or something that we must not write into
+            os.unlink(temporary, dir_fd=directory)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(temporary, flags, 0o644, dir_fd=directory), "w") as out:
             os.fchmod(out.fileno(), 0o644)
             out.write(document)
-        temporary.rename(path)
+        os.rename(temporary, STATUS, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+@contextmanager
+def run_directory(host: Host) -> Iterator[int]:
+    """Yield a descriptor of /run/rollover, made if it is not there. Raises RolloverError where others could write."""
+    with trusted_directory(host.run_directory, create=True, parents=True, mode=0o755, sticky=True) as directory:
+        yield directory

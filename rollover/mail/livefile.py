@@ -20,7 +20,7 @@ from pathlib import Path
 from rollover.core.errors import CannotWrite, CertificateError, PermissionsError, RolloverError
 from rollover.core.sighting import LiveFile
 from rollover.core.tlsa import Chain
-from rollover.mail.directory import trusted_directory
+from rollover.directory import trusted_directory
 from rollover.mail.errors import DiskFault
 
 MAX_SIZE = 1024 * 1024  # octets; no chain comes near

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import AsyncIterator
@@ -9,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from rollover.clock import Clock
-from rollover.core.errors import Busy
+from rollover.core.errors import Busy, PermissionsError
 from rollover.core.timing import elapsed_boot
 
 POLL = 0.1
@@ -19,9 +20,17 @@ POLL = 0.1
 async def locked(path: Path, clock: Clock, *, patience: float) -> AsyncIterator[None]:
     """Hold the lock file *path*; wait for it up to *patience* seconds.
 
-    Raises Busy when another run still holds it then.
+    Raises Busy when another run still holds it then, PermissionsError for a symbolic link.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise PermissionsError(
+            f"{path}: is a symbolic link, and is not followed",
+            hint=f"see where it leads (`ls -l {path}`), then remove it",
+        ) from error
     try:
         started = clock.now()
         while True:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from rollover.core.errors import CannotStore, CertificateError, PermissionsError, StateError
+from rollover.core.errors import CannotStore, CannotWrite, CertificateError, PermissionsError, StateError
+from rollover.directory import look_trusted, trusted_directory
 
 OWN = ".new-"
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+MAX_FILE = 1024 * 1024  # octets; no chain comes near
 
 
 class Vault:
@@ -31,12 +34,10 @@ class Vault:
 
         Raises PermissionsError, StateError.
         """
-        for directory in (self._path, self._keys, self._chains):
-            make_private(directory)
+        make_private(self._path)
         for directory in (self._keys, self._chains):
-            for left in directory.glob(f"{OWN}*"):
-                if not Path(f"/proc/{left.name.rpartition('-')[2]}").exists():  # else a hook is just writing it
-                    left.unlink(missing_ok=True)
+            with _private(directory, create=True) as held:
+                _sweep(held)
 
     def put(self, *, fingerprint: str, spki: str, chain: bytes, key: bytes | None) -> None:
         """Store a chain and its key (PEM); what is there already stays as it is, unless it is damaged.
@@ -74,29 +75,40 @@ class Vault:
 
 
 def make_private(directory: Path) -> None:
-    """Make *directory* with mode 0700, or check that nobody else may enter or change it.
+    """Make *directory* with mode 0700, or check that nobody else may enter, change or exchange it.
 
-    Raises PermissionsError for one that belongs to somebody else or is open to others; StateError
-    when it cannot be made.
+    Raises PermissionsError for one that belongs to somebody else, is open to others, or lies where
+    others could exchange it; StateError when it cannot be made.
     """
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = directory.lstat()
-    except OSError as error:
-        raise _cannot(error)(
-            f"cannot make {directory}: {error.strerror}",
-            hint="check `state` in the configuration, rights and free space",
-        ) from error
-    _refuse_open(directory, found)
+    with _private(directory, create=True):
+        pass
 
 
 def check_private(directory: Path) -> None:
     """Check the same of a directory that may be absent, and make nothing."""
     try:
-        found = directory.lstat()
-    except FileNotFoundError:
-        return
+        found = look_trusted(directory, sticky=True)
+    except CannotWrite as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return
+        raise StateError(error.message, hint="check `state` in the configuration") from error
     _refuse_open(directory, found)
+
+
+@contextmanager
+def _private(directory: Path, *, create: bool = False) -> Iterator[int]:
+    """Yield a descriptor of a directory that is ours alone, on a way that nobody else can change."""
+    with ExitStack() as stack:
+        try:
+            held = stack.enter_context(trusted_directory(directory, create=create, parents=create, sticky=True))
+        except CannotWrite as error:
+            reason = error.__cause__
+            raise (_cannot(reason) if isinstance(reason, OSError) else StateError)(
+                f"cannot make {directory}: {error.message}" if create else error.message,
+                hint="check `state` in the configuration, rights and free space",
+            ) from error
+        _refuse_open(directory, os.fstat(held))
+        yield held
 
 
 def _refuse_open(directory: Path, found: os.stat_result) -> None:
@@ -108,6 +120,18 @@ def _refuse_open(directory: Path, found: os.stat_result) -> None:
         raise PermissionsError(
             f"{directory} is open to others (mode {found.st_mode & 0o777:04o})", hint=f"chmod 0700 {directory}"
         )
+
+
+def _sweep(directory: int) -> None:
+    """Remove the files of runs that died while they wrote them."""
+    for name in os.listdir(directory):
+        if not name.startswith(OWN):
+            continue
+        writer = name.rpartition("-")[2]
+        # Of a living process: a hook is just writing it. Not of this one, which has only just begun.
+        if writer == str(os.getpid()) or not Path(f"/proc/{writer}").exists():
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=directory)
 
 
 def _is_key(pem: bytes, spki: str) -> bool:
@@ -131,22 +155,25 @@ def _is_chain(pem: bytes, fingerprint: str) -> bool:
 
 
 def _write(path: Path, content: bytes, *, sound: Callable[[bytes], bool]) -> None:
-    with suppress(OSError):
-        if sound(path.read_bytes()):
-            return
-    temporary = path.with_name(f"{OWN}{path.name}-{os.getpid()}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as out:
-                out.write(content)
-                out.flush()
-                os.fsync(out.fileno())
-            temporary.rename(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync_directory(path.parent)
+        with _private(path.parent) as directory:
+            with suppress(OSError):
+                if sound(_content(directory, path.name)):
+                    return
+            temporary = f"{OWN}{path.name}-{os.getpid()}"
+            descriptor = os.open(temporary, NEW, 0o600, dir_fd=directory)
+            try:
+                with os.fdopen(descriptor, "wb") as out:
+                    os.fchmod(descriptor, 0o600)  # whatever the umask
+                    out.write(content)
+                    out.flush()
+                    os.fsync(descriptor)
+                os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(temporary, dir_fd=directory)
+                raise
+            os.fsync(directory)
     except OSError as error:
         raise _cannot(error)(
             f"cannot write {path}: {error.strerror}",
@@ -158,17 +185,17 @@ def _cannot(error: OSError) -> type[StateError]:
     return CannotStore if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) else StateError
 
 
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _content(directory: int, name: str) -> bytes:
+    """Return what is in the file *name*; no link is followed, and a FIFO holds nobody."""
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(MAX_FILE)
 
 
 def _read(path: Path, what: str, *, sound: Callable[[bytes], bool]) -> bytes:
     try:
-        content = path.read_bytes()
+        with _private(path.parent) as directory:
+            content = _content(directory, path.name)
     except OSError as error:
         raise StateError(
             f"cannot read the {what} {path}: {error.strerror}",

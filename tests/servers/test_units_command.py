@@ -21,7 +21,7 @@ BOOTED = Path("/run/systemd/system")
 # Everything of this host, and a run where systemd seems to be: in such a root systemctl sees that it
 # cannot talk to the real one, enables units by links, and passes over what only a running one can do.
 NEW_ROOT = """
-mount -t tmpfs tmpfs "$0"
+mount -t tmpfs -o mode=0755 tmpfs "$0"
 for entry in /*; do
     new=$0$entry
     if [ "$0" -ef "$entry" ]; then :
