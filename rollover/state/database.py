@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from rollover.core.errors import CannotStore, StateBusy, StateError
+from rollover.core.errors import CannotStore, PermissionsError, StateBusy, StateError
 from rollover.state.schema import TABLES, VERSION
 
 BUSY_SECONDS = 20.0
@@ -25,14 +27,15 @@ class Database:
     def open(cls, path: Path, *, write: bool = True) -> Self:
         """Open the database, making it when *write*; else it is opened read-only and may be absent.
 
-        Raises StateError for one that is corrupt, from a newer version, or cannot be opened.
+        Raises StateError for one that is corrupt, from a newer version, or cannot be opened;
+        PermissionsError for a link, or a file that somebody else could write.
         """
         try:
+            _refuse_planted(path)
             if write:
-                made = not path.exists()
+                with suppress(FileExistsError):  # SQLite would make it readable for others first; the journal follows
+                    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
                 connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-                if made:
-                    path.chmod(0o600)
             elif path.exists():
                 connection = sqlite3.connect(
                     f"file:{path}?mode=ro", uri=True, timeout=BUSY_SECONDS, isolation_level=None
@@ -100,6 +103,31 @@ class Database:
     def _do(self, sql: str, *values: object) -> None:
         with self.transaction():
             self._rows(sql, *values)
+
+
+def _refuse_planted(path: Path) -> None:
+    """Refuse what somebody put there while the directory was open to others: SQLite would follow and believe it.
+
+    Raises PermissionsError.
+    """
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "not a regular file"
+        raise PermissionsError(
+            f"{path}: is {kind}, and is not opened", hint=f"see what it is (`ls -l {path}`), then restore the database"
+        )
+    if found.st_uid not in (0, os.geteuid()):
+        raise PermissionsError(
+            f"{path}: belongs to user {found.st_uid}",
+            hint=f"if it is yours, `chown root {path}`; else somebody else made it: restore it from a backup",
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionsError(
+            f"{path}: others may write it (mode {stat.S_IMODE(found.st_mode):04o})", hint=f"`chmod 0600 {path}`"
+        )
 
 
 def _state_error(path: Path, error: Exception) -> StateError:
