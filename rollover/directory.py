@@ -124,7 +124,11 @@ def _make(name: str, here: int, place: Path, mode: int) -> None:
         parent = os.open(".", HOLD, dir_fd=here)
         try:
             os.mkdir(name, mode & 0o700, dir_fd=parent)
-            os.chmod(name, mode, dir_fd=parent)  # whatever the umask
+            made = os.open(name, HOLD, dir_fd=parent)
+            try:
+                os.fchmod(made, mode)  # whatever the umask
+            finally:
+                os.close(made)
             os.fsync(parent)
         finally:
             os.close(parent)
