@@ -113,13 +113,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def base() -> Iterator[Path]:
-    """A directory of root's with a file that must not change, and a directory of the attacker's."""
+    """A directory of root's with a file and a directory that must not change, and a directory of the attacker's."""
     with safe_directory() as directory:
         (directory / "victim").write_bytes(PRECIOUS)
         (directory / "victim").chmod(0o600)
         (directory / "theirs").mkdir()
         os.chown(directory / "theirs", NOBODY, NOBODY)
         (directory / "theirs").chmod(0o777)
+        (directory / "roots").mkdir(mode=0o700)
         yield directory
 
 
@@ -153,10 +154,10 @@ def attempt(writer: Writer, directory: Path) -> RolloverError | None:
 
 
 def unharmed(base: Path) -> None:
-    """Assert that the victim is as it was, and that the attacker got nothing."""
+    """Assert that the victims are as they were, and that the attacker got nothing."""
     victim = base / "victim"
     assert (victim.read_bytes(), victim.stat().st_mode & 0o7777, victim.stat().st_uid) == (PRECIOUS, 0o600, 0)
-    assert list((base / "theirs").iterdir()) == []
+    assert [*(base / "theirs").iterdir(), *(base / "roots").iterdir()] == []
 
 
 def test_each_writer_writes_where_nobody_attacks(base: Path, writer: Writer) -> None:
@@ -187,6 +188,29 @@ def test_a_link_is_never_written_through(
         there = (directory / writer.target).lstat()
         assert stat.S_ISREG(there.st_mode)
         assert there.st_ino != (base / "victim").stat().st_ino
+
+
+@pytest.mark.parametrize("make", [os.symlink, os.link], ids=["symbolic link", "hard link"])
+def test_a_link_that_comes_at_the_last_moment_is_not_written_through(
+    base: Path, writer: Writer, make: Callable[[Path, Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link that takes the temporary name right before the file is made stops the write."""
+    directory = place(base, writer)
+    really_open, planted = os.open, []
+
+    def open_(path: Any, flags: int, *rest: Any, **options: Any) -> int:
+        if flags & os.O_CREAT and not planted:
+            planted.append(path)
+            make(base / "victim", directory / writer.temporary)
+        return really_open(path, flags, *rest, **options)
+
+    monkeypatch.setattr(os, "open", open_)
+    error = attempt(writer, directory)
+
+    assert planted == [writer.temporary]
+    assert (error is not None) == writer.says_so
+    assert not (directory / writer.target).exists()
+    unharmed(base)
 
 
 def test_a_left_over_of_our_own_process_id_does_not_stop_the_vault(base: Path) -> None:
@@ -348,16 +372,17 @@ def test_the_command_says_it_in_two_lines(base: Path) -> None:
 # --- exchanges between the look and the write -------------------------------------------------------
 
 
-def exchange(directory: Path, base: Path) -> None:
-    """Do what an attacker would do who could: move the directory away, and a link of theirs in its place."""
+def exchange(directory: Path, leads: Path) -> None:
+    """Do what an attacker would do who could: move the directory away, and a link in its place."""
     directory.rename(directory.with_name("moved"))
-    directory.symlink_to(base / "theirs")
+    directory.symlink_to(leads)
 
 
+@pytest.mark.parametrize("leads", ["theirs", "roots"])
 @pytest.mark.parametrize("level", ["its directory", "a directory above"])
 @pytest.mark.parametrize("moment", ["entered", "looked at", "written", "renamed"])
 def test_an_exchange_at_the_worst_moment_leads_nowhere(
-    base: Path, writer: Writer, moment: str, level: str, monkeypatch: pytest.MonkeyPatch
+    base: Path, writer: Writer, moment: str, level: str, leads: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whenever a directory becomes a link, the file is written where it was looked at, or not at all."""
     directory = place(base, writer)
@@ -368,7 +393,7 @@ def test_an_exchange_at_the_worst_moment_leads_nowhere(
         if not done:
             done.append(moment)
             monkeypatch.undo()
-            exchange(attacked, base)
+            exchange(attacked, base / leads)
 
     def open_(path: Any, flags: int, *rest: Any, **options: Any) -> int:
         if (moment == "entered" and path == attacked.name) or (moment == "written" and flags & os.O_CREAT):
@@ -397,6 +422,8 @@ def test_an_exchange_at_the_worst_moment_leads_nowhere(
 
     assert done == [moment]
     unharmed(base)
+    moved = attacked.with_name("moved") / directory.relative_to(attacked)
+    assert [p.name for p in moved.iterdir()] == ([writer.target] if moment in {"written", "renamed"} else [])
 
 
 def test_a_directory_that_becomes_the_attackers_is_seen(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,7 +454,7 @@ def test_a_directory_that_is_made_is_not_followed_when_exchanged(base: Path, mon
         really_mkdir(path, *rest, **options)
         if path == "state":
             monkeypatch.undo()
-            exchange(base / "state", base)
+            exchange(base / "state", base / "theirs")
 
     monkeypatch.setattr(os, "mkdir", mkdir)
     with pytest.raises(RolloverError):
