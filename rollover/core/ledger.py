@@ -10,12 +10,13 @@ higher one has been gone for its own time, and then does count.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from rollover.core.servers import answered, elsewhere, incomplete
 from rollover.core.sighting import OwnerSighting, ServerAnswer
-from rollover.core.timing import Instant, elapsed, not_in_future
+from rollover.core.timing import Instant, elapsed, not_earlier, not_in_future
 from rollover.core.tlsa import Chain, RRset, valid
 
 # An unanswered update may still land: twice the TSIG fudge (RFC 8945 §10 recommends 300 s).
@@ -39,11 +40,11 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One RRset with one TTL.
+    """One RRset with one TTL, or one update that would make it.
 
     *rrset* None: something unknown may have been there, valid for nothing. *gone* None: some server
     shows it, or nobody can say that none does. *intended*: an update that would make it was sent
-    and its answer is not known.
+    and its answer is not known: an entry of its own, whoever shows that RRset already or meanwhile.
     """
 
     rrset: RRset | None
@@ -90,8 +91,8 @@ def observe(ledger: Ledger, seen: OwnerSighting, now: Instant, *, clock_agrees: 
         shown.add((None, max([*(e.ttl for e in ledger.entries), *(a.ttl for a in seen.servers)], default=0)))
     complete = not incomplete(seen)
     known_gone = now if complete and clock_agrees else None
-    entries = [_look_again(e, shown, now, known_gone, clock_agrees) for e in ledger.entries]
-    known = {(e.rrset, e.ttl) for e in entries}
+    entries = _each_once(_look_again(e, shown, now, known_gone, clock_agrees) for e in ledger.entries)
+    known = {(e.rrset, e.ttl) for e in entries if e.intended is None}
     entries += [Entry(rrset, ttl) for rrset, ttl in sorted(shown - known, key=repr)]
     primary = seen.primary
     inception, inceptions, ours = ledger.inception, ledger.inceptions, ledger.ours
@@ -123,17 +124,30 @@ def observe(ledger: Ledger, seen: OwnerSighting, now: Instant, *, clock_agrees: 
 def _look_again(
     entry: Entry, shown: set[tuple[RRset | None, int]], now: Instant, known_gone: Instant | None, clock_agrees: bool
 ) -> Entry:
-    if (entry.rrset, entry.ttl) in shown:
-        return replace(entry, gone=None, intended=None)
     if entry.intended is not None:
+        # Shown or not: a server that is behind may show it from before, or another update made it, and
+        # this one may still land when the RRset that it expects is there again.
         intended = not_in_future(entry.intended, now)
         if elapsed(intended, now) < MAY_LAND:
             return replace(entry, gone=None, intended=intended)
+    if (entry.rrset, entry.ttl) in shown:
+        return replace(entry, gone=None, intended=None)
     if entry.gone is None:
         return replace(entry, gone=known_gone, intended=None if known_gone else entry.intended)
     if clock_agrees:
         return replace(entry, gone=not_in_future(entry.gone, now))
     return entry
+
+
+def _each_once(entries: Iterable[Entry]) -> list[Entry]:
+    """Return *entries* with one for each RRset and TTL: the one that is gone last. Intents stay beside it."""
+    last: dict[tuple[RRset | None, int, Instant | None], Entry] = {}
+    for entry in entries:
+        key = (entry.rrset, entry.ttl, entry.intended)
+        other = last.get(key)
+        if other is None or (other.gone and (entry.gone is None or not_earlier(entry.gone, other.gone))):
+            last[key] = entry
+    return list(last.values())
 
 
 def _came_back_with_news(ledger: Ledger, seen: OwnerSighting) -> bool:
@@ -177,16 +191,23 @@ def intend(ledger: Ledger, rrset: RRset, ttl: int, now: Instant) -> Ledger:
     late. If it is known that it changed nothing, the ledger from before it holds again.
     """
     ttl = max(ttl, ledger.largest_ttl)
-    others = tuple(e for e in ledger.entries if (e.rrset, e.ttl) != (rrset, ttl))
-    return replace(ledger, entries=(*others, Entry(rrset, ttl, intended=now)), ours=rrset)
+    return replace(ledger, entries=(*ledger.entries, Entry(rrset, ttl, intended=now)), ours=rrset)
 
 
 def settle(ledger: Ledger, rrset: RRset) -> Ledger:
-    """Return *ledger* once it is known that the update to *rrset* was applied: the next sighting decides alone.
+    """Return *ledger* once it is known that the last update to *rrset* was applied: the next sighting decides alone.
 
-    Another update, whose answer never came, may still land.
+    Another update, whose answer never came, may still land, be it to the same RRset.
     """
-    return replace(ledger, entries=tuple(replace(e, intended=None) if e.rrset == rrset else e for e in ledger.entries))
+    mine: Entry | None = None
+    for e in ledger.entries:
+        if e.rrset == rrset and e.intended and (mine is None or not_earlier(e.intended, mine.intended or e.intended)):
+            mine = e
+    if mine is None:
+        return ledger
+    shown = replace(mine, intended=None)
+    rest = [e for e in ledger.entries if e is not mine and (e.rrset, e.ttl, e.intended) != (rrset, mine.ttl, None)]
+    return replace(ledger, entries=(*rest, shown))
 
 
 def wait_left(ledger: Ledger, chain: Chain, patience: Patience, now: Instant) -> float | None:
