@@ -17,6 +17,8 @@ from rollover.core.timing import Instant, parse_stamp
 from rollover.core.tlsa import RRset, Tlsa
 
 Json = dict[str, Any]
+FIRST_YEAR, LAST_YEAR = 1970, 9000  # of what is stored; RRSIG inceptions end in 2106
+LONGEST_BOOT = 1e10  # seconds since boot, 300 years
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -28,7 +30,7 @@ def stored(read: Callable[P, T]) -> Callable[P, T]:
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return read(*args, **kwargs)
-        except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise StateError(
                 "the database is damaged: a row is malformed",
                 hint="restore rollover.db from a backup; what is served and published stays as it is. docs/state.md says how to start anew",
@@ -37,16 +39,54 @@ def stored(read: Callable[P, T]) -> Callable[P, T]:
     return checked
 
 
+def _a(kind: type[T], it: Any) -> T:
+    """Return *it* if it is a *kind*: a value of another type would be met much later, as a bug."""
+    if type(it) is not kind:
+        raise TypeError(f"not of type {kind.__name__}")
+    return it
+
+
+def _each(kind: type[T], them: Any) -> list[T]:
+    return [_a(kind, it) for it in _a(list, them)]
+
+
+def _count(it: Any, most: int = 2**31 - 1) -> int:
+    """Return a number of seconds, rounds or the like."""
+    if not 0 <= _a(int, it) <= most:
+        raise ValueError("out of range")
+    return int(it)
+
+
+def _moment(text: Any) -> datetime:
+    """Return an instant of the wall clock with room around it: spans are added and taken away."""
+    found = parse_stamp(_a(str, text))
+    if not FIRST_YEAR <= found.year <= LAST_YEAR:
+        raise ValueError("no instant of ours")
+    return found
+
+
 @stored
-def json_in(text: str) -> Any:
-    """Read a column that holds JSON."""
-    return json.loads(text)
+def json_in(text: str) -> Json:
+    """Read a column that holds a JSON object."""
+    return _a(dict, json.loads(_a(str, text)))
+
+
+@stored
+def list_in(text: str) -> list[Any]:
+    """Read a column that holds a JSON array."""
+    return _a(list, json.loads(_a(str, text)))
+
+
+@stored
+def text_in(text: str) -> str:
+    """Read a column that holds text, which SQLite itself does not promise."""
+    return _a(str, text)
 
 
 @stored
 def stamp_in(text: str) -> datetime:
     """Read a column that holds an instant of the wall clock."""
-    return parse_stamp(text)
+    return _moment(text)
 
 
 @stored
@@ -58,8 +98,13 @@ def records_in(rdata: Iterable[str]) -> RRset:
 @stored
 def report_in(text: str) -> Json:
     """Read what Report.as_json() gave."""
-    it: Json = json.loads(text)
-    Report.from_json(it)  # a half of it is worse than none
+    it = json_in(text)
+    read = Report.from_json(it)  # a half of it is worse than none
+    problems = [x for d in read.problems for x in (d.problem.code, d.problem.message, d.problem.hint)]
+    _each(str, [read.name, *read.hosts, read.summary, read.action, *problems])
+    for moment in (read.seen, read.not_before, *(d.since for d in read.problems)):
+        if moment is not None:
+            _moment(moment.isoformat())
     return it
 
 
@@ -71,15 +116,53 @@ def instant_out(it: Instant | None) -> list[Any] | None:
 @stored
 def instant_in(it: list[Any] | None) -> Instant | None:
     """Read what instant_out() wrote."""
-    return None if it is None else Instant(parse_stamp(it[0]), float(it[1]), str(it[2]))
+    if it is None:
+        return None
+    wall, boot, boot_id = _a(list, it)
+    if not abs(seconds := float(boot)) < LONGEST_BOOT:  # NaN is not
+        raise ValueError("no seconds since boot")
+    return Instant(_moment(wall), seconds, _a(str, boot_id))
 
 
 @stored
 def surely(it: list[Any]) -> Instant:
     """Read what instant_out() wrote of an instant that is there."""
     found = instant_in(it)
-    assert found is not None
+    if found is None:
+        raise ValueError("no instant")
     return found
+
+
+@stored
+def servers_in(text: str) -> Json:
+    """Read the servers of a zone: by label, the TTL of their NS RRset, and since when they are not in it."""
+    it = json_in(text)
+    for server in it.values():
+        _count(server["ttl"])
+        instant_in(server["left"])
+    return it
+
+
+@stored
+def restore_in(text: str) -> Json:
+    """Read the mail servers' parameters from before adopt, by directory."""
+    it = json_in(text)
+    for parameters in it.values():
+        _each(str, list(_a(dict, parameters).values()))
+    return it
+
+
+@stored
+def intent_in(kind: str, text: str) -> Json:
+    """Read what was begun: the changes of an update, or the certificate and the files of an install."""
+    it = json_in(text)
+    if kind == "update":
+        _a(str, it["zone"])
+        for change in _a(list, it["changes"]):
+            _each(str, [change["owner"], *_a(list, change["add"]), *_a(list, change["delete"])])
+    elif kind == "install":
+        _each(str, [it["fingerprint"], *_a(list, it["paths"])])
+    return it
 
 
 def rrset_out(it: RRset | None) -> list[str] | None:
@@ -116,17 +199,17 @@ def ledger_out(it: Ledger) -> str:
 @stored
 def ledger_in(owner: str, text: str) -> Ledger:
     """Read what ledger_out() wrote."""
-    it = json.loads(text)
+    it = json_in(text)
     return Ledger(
         owner,
         tuple(
-            Entry(rrset_in(e["rrset"]), e["ttl"], instant_in(e["gone"]), instant_in(e["intended"]))
-            for e in it["entries"]
+            Entry(rrset_in(e["rrset"]), _count(e["ttl"], 2**32), instant_in(e["gone"]), instant_in(e["intended"]))
+            for e in _a(list, it["entries"])
         ),
-        parse_stamp(it["inception"]) if it["inception"] else None,
-        tuple(parse_stamp(i) for i in it["inceptions"]),
+        _moment(it["inception"]) if it["inception"] else None,
+        tuple(_moment(i) for i in _a(list, it["inceptions"])),
         rrset_in(it["ours"]),
-        frozenset(it["absent"]),
+        frozenset(_each(str, it["absent"])),
     )
 
 
@@ -148,10 +231,15 @@ def _install_in(it: Json) -> OpenInstall:
     return OpenInstall(
         surely(it["since"]),
         surely(it["latest"]),
-        it["was_active"],
-        {Endpoint(*e): Shown(Outcome(o), tuple(f)) for e, o, f in it["picture"]},
-        it["fingerprint"],
+        _a(str, it["was_active"]),
+        {_endpoint_in(e): Shown(Outcome(o), tuple(_each(str, f))) for e, o, f in _a(list, it["picture"])},
+        _a(str, it["fingerprint"]),
     )
+
+
+def _endpoint_in(it: list[Any]) -> Endpoint:
+    host, address, port, sni, algorithm = it
+    return Endpoint(_a(str, host), _a(str, address), _count(port, 65535), _a(bool, sni), _a(str, algorithm))
 
 
 def book_out(it: Book) -> str:
@@ -184,26 +272,26 @@ def book_out(it: Book) -> str:
 @stored
 def book_in(text: str, standings: Mapping[str, Standing]) -> Book:
     """Read what book_out() wrote."""
-    it = json.loads(text)
+    it = json_in(text)
     pause = it["pause"]
     return Book(
-        adopted=it["adopted"],
-        goal=it["goal"],
-        active=it["active"],
-        queued=it["queued"],
-        rollback=it["rollback"],
-        hurry=it["hurry"],
-        returning=it["returning"],
-        return_spent=it["return_spent"],
+        adopted=_a(bool, it["adopted"]),
+        goal=_a(str, it["goal"]),
+        active=_a(str, it["active"]),
+        queued=_a(str, it["queued"]),
+        rollback=_a(bool, it["rollback"]),
+        hurry=_a(str, it["hurry"]),
+        returning=_a(bool, it["returning"]),
+        return_spent=_a(bool, it["return_spent"]),
         install=_install_in(it["install"]) if it["install"] else None,
-        reloads={p: Reload(r[0], surely(r[1]), r[2]) for p, r in it["reloads"].items()},
-        rounds=it["rounds"],
+        reloads={p: Reload(_a(str, r[0]), surely(r[1]), _count(r[2])) for p, r in it["reloads"].items()},
+        rounds=_count(it["rounds"]),
         activated=instant_in(it["activated"]),
         quiet=instant_in(it["quiet"]),
-        dane_on=frozenset(it["dane_on"]),
-        refill=frozenset(it["refill"]),
-        pause=Pause(surely(pause[0]), parse_stamp(pause[1]) if pause[1] else None) if pause else None,
-        releasing=it["releasing"],
+        dane_on=frozenset(_each(str, it["dane_on"])),
+        refill=frozenset(_each(str, it["refill"])),
+        pause=Pause(surely(pause[0]), _moment(pause[1]) if pause[1] else None) if pause else None,
+        releasing=_a(bool, it["releasing"]),
         standings=standings,
     )
 
@@ -216,4 +304,5 @@ def since_out(it: Mapping[str, datetime]) -> str:
 @stored
 def standing_in(state: str, previous: str, blocked: str, since: str) -> Standing:
     """Build a standing from its row."""
-    return Standing(State(state), previous, blocked, {k: parse_stamp(v) for k, v in json.loads(since).items()})
+    times = {k: _moment(v) for k, v in json_in(since).items()}
+    return Standing(State(state), _a(str, previous), _a(str, blocked), times)

@@ -14,6 +14,9 @@ from rollover.core.errors import CannotStore, PermissionsError, StateBusy, State
 from rollover.state.schema import TABLES, VERSION
 
 BUSY_SECONDS = 20.0
+# What the driver raises; it also decodes as UTF-8 what SQLite quotes of a damaged schema.
+FAULTS = (sqlite3.Error, UnicodeDecodeError)
+DAMAGED = ("malformed", "not a database", "decode", "too big", "no such table", "no such column", "unsupported")
 
 
 class Database:
@@ -44,7 +47,7 @@ class Database:
                 connection = sqlite3.connect(":memory:", isolation_level=None)
             store = cls(connection, path)
             store._prepare(make=write or not path.exists())
-        except (sqlite3.Error, OSError) as error:
+        except (*FAULTS, OSError) as error:
             raise _state_error(path, error) from error
         return store
 
@@ -53,9 +56,12 @@ class Database:
         self._db.execute("PRAGMA foreign_keys = ON")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0 and make:
+            # Before the transaction, which gives an empty file its first page.
+            pages = self._db.execute("PRAGMA page_count").fetchone()[0]
             with self.transaction():
                 if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:  # another run may have been first
-                    if self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                    # A file with anything in it is not made anew, also where its first page seems to be empty.
+                    if pages:
                         raise self._foreign()
                     for statement in TABLES.split(";"):
                         if statement.strip():
@@ -97,7 +103,7 @@ class Database:
     def _rows(self, sql: str, *values: object) -> list[Any]:
         try:
             return self._db.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
+        except FAULTS as error:
             raise _state_error(self._path, error) from error
 
     def _do(self, sql: str, *values: object) -> None:
@@ -134,7 +140,7 @@ def _state_error(path: Path, error: Exception) -> StateError:
     if isinstance(error, StateError):
         return error
     text = str(error)
-    if "malformed" in text or "not a database" in text:
+    if any(words in text for words in DAMAGED):
         hint = f"restore {path} from a backup; what is served and published stays as it is. docs/state.md says how to start anew"
     elif "readonly" in text or "read-only" in text or "Permission" in text:
         hint = "the state directory has to be writable by the user that runs this (root); is the file system mounted read-only?"

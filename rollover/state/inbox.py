@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from rollover.state import codec
 from rollover.state.database import Database
 
 
@@ -22,11 +23,14 @@ class Inbox(Database):
 
     def fingerprints(self) -> list[str]:
         """Return every credential that the vault was given, oldest first."""
-        return [r[0] for r in self._rows("SELECT fingerprint FROM credential ORDER BY staged, fingerprint")]
+        return [
+            codec.text_in(r[0]) for r in self._rows("SELECT fingerprint FROM credential ORDER BY staged, fingerprint")
+        ]
 
     def with_keys(self, spkis: Iterable[str]) -> set[str]:
         """Return the fingerprints of the credentials that have one of the keys *spkis*."""
-        return {r[0] for spki in spkis for r in self._rows("SELECT fingerprint FROM credential WHERE spki = ?", spki)}
+        rows = [r for spki in spkis for r in self._rows("SELECT fingerprint FROM credential WHERE spki = ?", spki)]
+        return {codec.text_in(r[0]) for r in rows}
 
     def put_in_inbox(self, service: str, fingerprint: str, at: datetime) -> None:
         """Hand a staged credential to the next run that holds the lock; needs no lock itself."""
@@ -39,7 +43,8 @@ class Inbox(Database):
 
     def inbox(self, service: str) -> list[str]:
         """Return what waits in the inbox, in the order in which it came."""
-        return [r[0] for r in self._rows("SELECT fingerprint FROM inbox WHERE service = ? ORDER BY at, rowid", service)]
+        rows = self._rows("SELECT fingerprint FROM inbox WHERE service = ? ORDER BY at, rowid", service)
+        return [codec.text_in(r[0]) for r in rows]
 
     def take_from_inbox(self, service: str, fingerprint: str) -> None:
         """Drop one credential from the inbox: it is in the book now."""
@@ -55,11 +60,12 @@ class Inbox(Database):
     def rejection(self, service: str) -> tuple[str, str] | None:
         """Return (mark, reason) of what the source holds and cannot be served."""
         rows = self._rows("SELECT digest, reason FROM rejected WHERE service = ?", service)
-        return (rows[0][0], rows[0][1]) if rows else None
+        return (codec.text_in(rows[0][0]), codec.text_in(rows[0][1])) if rows else None
 
     def rejections(self) -> dict[str, tuple[str, str]]:
         """Return the same of every service that has one."""
-        return {s: (d, r) for s, d, r in self._rows("SELECT service, digest, reason FROM rejected")}
+        rows = self._rows("SELECT service, digest, reason FROM rejected")
+        return {codec.text_in(s): (codec.text_in(d), codec.text_in(r)) for s, d, r in rows}
 
     def reject(self, service: str, digest: str, reason: str) -> None:
         """Note that what the source holds cannot be served; *digest* marks content and fault, an empty one clears the note."""

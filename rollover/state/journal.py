@@ -57,7 +57,7 @@ class Journal(Database):
     def open_intents(self, service: str) -> list[OpenIntent]:
         """Return the effects of *service* that were begun and never finished."""
         return [
-            OpenIntent(i, service, kind, codec.json_in(detail), codec.surely(codec.json_in(at)))
+            OpenIntent(i, service, codec.text_in(kind), codec.intent_in(kind, detail), codec.surely(codec.list_in(at)))
             for i, kind, detail, at in self._rows(
                 "SELECT id, kind, detail, at FROM intent WHERE closed IS NULL AND service = ? ORDER BY id", service
             )
@@ -87,7 +87,10 @@ class Journal(Database):
             service,
             -1 if last is None else last,
         )
-        return [Event(codec.stamp_in(t), s, k, x, codec.json_in(d)) for t, s, k, x, d in reversed(rows)]
+        return [
+            Event(codec.stamp_in(t), s, codec.text_in(k), codec.text_in(x), codec.json_in(d))
+            for t, s, k, x, d in reversed(rows)
+        ]
 
     def note(self, key: str, value: str | None = None) -> str | None:
         """Return a small fact under *key*; store *value* when given."""
@@ -99,12 +102,12 @@ class Journal(Database):
             )
             return value
         rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
-        return rows[0][0] if rows else None
+        return codec.text_in(rows[0][0]) if rows else None
 
     def notes(self, prefix: str) -> dict[str, str]:
         """Return the small facts whose key begins with *prefix*, by the rest of the key."""
         rows = self._rows("SELECT key, value FROM meta WHERE substr(key, 1, ?) = ?", len(prefix), prefix)
-        return {key[len(prefix) :]: value for key, value in rows}
+        return {codec.text_in(key)[len(prefix) :]: codec.text_in(value) for key, value in rows}
 
     def forget_note(self, key: str) -> None:
         """Drop the small fact under *key*."""

@@ -41,7 +41,7 @@ class Records(Database):
 
     def aliases(self) -> dict[str, str]:
         """Return the target of every owner that was ever looked at."""
-        return dict(self._rows("SELECT owner, target FROM alias"))
+        return {codec.text_in(o): codec.text_in(t) for o, t in self._rows("SELECT owner, target FROM alias")}
 
     def save_aliases(self, targets: Mapping[str, str]) -> None:
         """Note where the records of owners live."""
@@ -76,7 +76,7 @@ class Records(Database):
 
     def zones(self) -> list[str]:
         """Return the zones of which anything is noted."""
-        return [r[0] for r in self._rows("SELECT name FROM zone")]
+        return [codec.text_in(r[0]) for r in self._rows("SELECT name FROM zone")]
 
     def zone(self, name: str) -> tuple[Instant | None, dict[str, Any]]:
         """Return when we last updated *name*, and the servers seen in its NS set."""
@@ -84,7 +84,7 @@ class Records(Database):
         if not rows:
             return None, {}
         updated, servers = rows[0]
-        return codec.instant_in(codec.json_in(updated)) if updated else None, codec.json_in(servers or "{}")
+        return codec.instant_in(codec.list_in(updated)) if updated else None, codec.servers_in(servers or "{}")
 
     def save_zone(self, name: str, *, updated: Instant | None = None, servers: Mapping[str, Any] | None = None) -> None:
         """Note an update of a zone, or its servers; what is not given stays."""

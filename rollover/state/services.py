@@ -31,7 +31,7 @@ class Services(Database):
         if not rows:
             return Book()
         standings = {
-            f: codec.standing_in(state, previous, blocked, since)
+            codec.text_in(f): codec.standing_in(state, previous, blocked, since)
             for f, state, previous, blocked, since in self._rows(
                 "SELECT fingerprint, state, previous, blocked, since FROM standing WHERE service = ?", service
             )
@@ -41,7 +41,7 @@ class Services(Database):
     def summaries(self) -> dict[str, Summary]:
         """Return what a tick and ``status`` need of every service, in one query: there may be many."""
         return {
-            name: Summary(
+            codec.text_in(name): Summary(
                 bool(adopted), codec.stamp_in(due) if due else None, codec.report_in(report) if report else None
             )
             for name, adopted, due, report in self._rows(
@@ -124,7 +124,7 @@ class Services(Database):
     def restore(self, service: str) -> dict[str, Any] | None:
         """Return what adopt noted of the mail servers' parameters, None if nothing."""
         rows = self._rows("SELECT restore FROM service WHERE name = ?", service)
-        return codec.json_in(rows[0][0]) if rows and rows[0][0] else None
+        return codec.restore_in(rows[0][0]) if rows and rows[0][0] else None
 
     def save_restore(self, service: str, it: Mapping[str, Any]) -> None:
         """Note the mail servers' parameters from before adopt, for release."""
