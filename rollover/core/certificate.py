@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from rollover.core.errors import CertificateError
 from rollover.core.path import (
+    MAX_LINKS,
     chain_from_der,
     extension,
     issued,
@@ -48,6 +49,7 @@ __all__ = [
     "facts",
     "key_pem",
     "key_spki",
+    "listed",
     "parse_chain",
     "parse_key",
     "split_pem",
@@ -65,6 +67,8 @@ def parse_chain(pem: bytes) -> Chain:
     ders = certificates_from_pem(pem)
     if not ders:
         raise unreadable("no PEM certificate found")
+    if len(ders) > MAX_LINKS:
+        raise unreadable(f"{len(ders)} certificates in one file: no chain has more than {MAX_LINKS}")
     certificates = [load(der) for der in ders]
     for position, child in enumerate(certificates):
         names = tbs(ders[position])
@@ -210,6 +214,7 @@ def _algorithm(leaf: x509.Certificate, spki: bytes) -> str:
 def _check_leaf(leaf: x509.Certificate, spki: bytes, *, self_signed: bool) -> None:
     """Raise for a leaf that no server should present, whatever its names and dates."""
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes
 
     if not self_signed:  # one made by `openssl req -x509` has the CA flag; DANE-EE senders do not look
@@ -220,8 +225,12 @@ def _check_leaf(leaf: x509.Certificate, spki: bytes, *, self_signed: bool) -> No
                 f"the first certificate is one of a certificate authority: {label(leaf)}",
                 hint="put the server's own certificate first; for certbot use fullchain.pem, not chain.pem",
             )
-        if isinstance(leaf.signature_hash_algorithm, (hashes.MD5, hashes.SHA1)):
-            raise unsupported(f"the certificate is signed with {leaf.signature_hash_algorithm.name}")
+        try:
+            digest = leaf.signature_hash_algorithm
+        except UnsupportedAlgorithm:
+            raise unsupported("the certificate is signed with an unknown algorithm") from None
+        if isinstance(digest, (hashes.MD5, hashes.SHA1)):
+            raise unsupported(f"the certificate is signed with {digest.name}")
     _algorithm(leaf, spki)
     if not serves_tls(leaf):
         raise Rejected(

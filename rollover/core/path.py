@@ -26,6 +26,7 @@ PARTIAL_CHAIN = 0x80000  # X509_V_FLAG_…: a trust anchor need not be self-sign
 NO_CHECK_TIME = 0x200000
 TAG_VERSION = 0xA0  # the one optional field before the key
 FIELDS_TO_SPKI = 6
+MAX_LINKS = 32  # of a chain; each is held against each, so a server must not choose how many
 
 
 def chain_from_der(ders: Sequence[bytes]) -> Chain:
@@ -33,13 +34,15 @@ def chain_from_der(ders: Sequence[bytes]) -> Chain:
 
     A link is an anchor if the certificates from the leaf up to it are the path that a sender takes
     (way_up), in this order, each a CA certificate that signed the one before; duplicates and strangers
-    in between are passed over. Dates and names of hosts are not looked at here.
+    in between are passed over, and so is what stands behind MAX_LINKS. Dates and names of hosts are not
+    looked at here.
 
     Raises CertificateError when there is no leaf or it cannot be parsed; other garbage is no anchor.
     """
     if not ders:
         raise unreadable("no certificate was given")
-    certificates = [load(ders[0]), *map(_load_or_none, ders[1:])]
+    certificates = [load(ders[0]), *map(_load_or_none, ders[1:MAX_LINKS])]
+    certificates += [None] * (len(ders) - len(certificates))
     path = way_up(certificates)
     anchors: set[int] = set()
     below = 0
@@ -209,9 +212,12 @@ def load(der: bytes) -> x509.Certificate:
     from cryptography import x509
 
     try:
-        return x509.load_der_x509_certificate(der)
-    except (ValueError, TypeError):
+        certificate = x509.load_der_x509_certificate(der)
+        # Decoded late by the library, and used by everybody: years that no datetime has are found here.
+        certificate.not_valid_before_utc, certificate.not_valid_after_utc  # noqa: B018
+    except (ValueError, TypeError, x509.InvalidVersion):
         raise unreadable("a certificate cannot be decoded") from None
+    return certificate
 
 
 def extension(certificate: x509.Certificate, kind: type[T]) -> T | None:
@@ -222,7 +228,7 @@ def extension(certificate: x509.Certificate, kind: type[T]) -> T | None:
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
         return None
-    except (ValueError, x509.DuplicateExtension):
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         raise unreadable(f"an extension of certificate {certificate.serial_number:x} cannot be decoded") from None
 
 
@@ -240,14 +246,19 @@ def names_of(leaf: x509.Certificate) -> tuple[str, ...]:
 def label(certificate: x509.Certificate) -> str:
     """Return the subject on one line, or, if it is empty, the names: for messages."""
     try:
-        return certificate.subject.rfc4514_string() or listed(names_of(certificate))
+        return printable(certificate.subject.rfc4514_string()) or listed(names_of(certificate))
     except (ValueError, CertificateError):  # a name that is not in the encoding that it claims
         return f"certificate {certificate.serial_number:x}"
 
 
 def listed(names: Sequence[str]) -> str:
     """Return *names* for a message."""
-    return ", ".join(names) or "no name"
+    return printable(", ".join(names)) or "no name"
+
+
+def printable(text: str) -> str:
+    """Return *text* as one line that cannot move the cursor of a terminal: anybody can write into a certificate."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 class Tbs(NamedTuple):

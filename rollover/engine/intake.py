@@ -165,9 +165,11 @@ def _active_algorithm(host: Host, name: str) -> str:
 
 
 def _why_nobody(host: Host, known: Facts) -> str:
+    from rollover.core.certificate import listed
+
     what = f"{known.algorithm} certificate" if known.algorithm else "certificate"
     return (
-        f"no service wants a certificate for {', '.join(known.names) or 'no name'} from there "
+        f"no service wants a certificate for {listed(known.names)} from there "
         f"({what}; {', '.join(host.services)} looked at)"
     )
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rollover.core import goals
-from rollover.core.certificate import facts, parse_chain
+from rollover.core.certificate import facts, listed, parse_chain
 from rollover.core.changes import publishing
 from rollover.core.ledger import wait_left
 from rollover.core.memory import remember_owners
@@ -38,7 +38,7 @@ async def _plan_one(host: Host, name: str, material: Material) -> AsyncIterator[
     chain = parse_chain(material.chain)
     known = facts(chain)
     new = Credential(known.fingerprint, chain, known.not_before, known.not_after, known.algorithm, known.names)
-    yield f"{name}: certificate {new.fingerprint[:16]} for {', '.join(new.names)}, valid until {stamp(new.not_after)}"
+    yield f"{name}: certificate {new.fingerprint[:16]} for {listed(new.names)}, valid until {stamp(new.not_after)}"
     world = looker.world()
     if not world.book.adopted:
         yield f"  {name} is not adopted: the certificate would be kept, and nothing else done. `rollover adopt {name}` first"
