@@ -116,16 +116,19 @@ def _parse(path: str | os.PathLike[str], text: str) -> TsigKey:
     if algorithm not in ALGORITHMS:
         raise _unusable(path, f"algorithm {algorithm!r} is none of {', '.join(ALGORITHMS)}")
     try:
-        dns.name.from_text(name)
+        key_name = dns.name.from_text(name).canonicalize().to_text(omit_final_dot=True)
+        usable = key_name.strip(".@") != ""
     except (dns.exception.DNSException, ValueError):
-        raise _unusable(path, f"key name {name!r} is not a domain name") from None
+        usable = False
+    if not usable:
+        raise _unusable(path, f"key name {name!r} is not a domain name")
     try:
         secret = base64.b64decode(fields["secret"], validate=True)
     except (binascii.Error, ValueError):
         raise _unusable(path, "the secret is not base64") from None
     if not secret:
         raise _unusable(path, "the secret is empty")
-    return TsigKey(name.rstrip(".").lower(), algorithm, secret)
+    return TsigKey(key_name, algorithm, secret)
 
 
 def _tokens(path: str | os.PathLike[str], text: str) -> list[str]:

@@ -26,6 +26,11 @@ from rollover.dns.settings import (
 )
 from rollover.dns.transport import ask, in_seconds
 
+MOST_NAMES, MOST_SERVERS = (
+    32,
+    64,
+)  # of one zone; 13 names fit into the root's answer. Who serves a zone must not choose how much is asked
+
 _LABEL = re.compile(r"(?:(?P<name>\S+) \()?(?P<place>[^\s()]+)\)?")
 
 
@@ -79,8 +84,11 @@ class Discovery:
     problems: dict[str, str] = field(default_factory=dict)
 
     def add(self, server: Server) -> bool:
-        """Note *server*; tell whether it is new."""
+        """Note *server*; tell whether it is new. Of too many the rest is told as one that is not known."""
         if server.place in self.servers:
+            return False
+        if len(self.servers) >= MOST_SERVERS:
+            self.problems[f"further addresses of {self.zone}"] = f"more than {MOST_SERVERS} are not asked"
             return False
         self.servers[server.place] = server
         return True
@@ -121,13 +129,13 @@ class Finder:
             parent = await self._resolver.zone_of(to_text(zone.parent()))
             hosts = await self._resolver.ns(parent)
             addresses = await asyncio.gather(
-                *(self._resolver.addresses(name) for name in hosts.names), return_exceptions=True
+                *(self._resolver.addresses(name) for name in sorted(hosts.names)[:MOST_NAMES]), return_exceptions=True
             )
         except ResolverError as error:
             found.problems[label] = str(error)
             return
         places = [address for entry in addresses if not isinstance(entry, BaseException) for address in entry[0]]
-        referrals = await self._first_answers([self._referral(zone, place) for place in places])
+        referrals = await self._first_answers([self._referral(zone, place) for place in places[:MOST_SERVERS]])
         if not referrals:
             found.problems[label] = f"no server of {parent} tells it"
         for names, glue, ttl in referrals:
@@ -182,6 +190,9 @@ class Finder:
     async def add_names(self, found: Discovery, names: Iterable[str]) -> list[Server]:
         """Resolve those of *names* that are new, and return the servers that this added."""
         new = [name for name in sorted(names) if name not in found.names]
+        if len(found.names) + len(new) > MOST_NAMES:
+            found.problems[f"further name servers of {found.zone}"] = f"more than {MOST_NAMES} are not asked"
+            new = new[: MOST_NAMES - len(found.names)]
         found.names.update(new)
         results = await asyncio.gather(*(self._resolver.addresses(name) for name in new), return_exceptions=True)
         added = []

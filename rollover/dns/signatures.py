@@ -19,6 +19,7 @@ import dns.exception
 import dns.name
 import dns.rdatatype
 import dns.rrset
+from dns.dnssectypes import NSEC3Hash
 from dns.rdtypes.ANY.NSEC import NSEC
 from dns.rdtypes.ANY.NSEC3 import NSEC3
 from dns.rdtypes.ANY.RRSIG import RRSIG
@@ -29,6 +30,9 @@ from rollover.dns.message import find
 from rollover.dns.resolver import ZoneKeys
 
 _BADNESS = (Signature.VALID, Signature.UNCHECKED, Signature.EXPIRED, Signature.BOGUS, Signature.MISSING)
+
+MAX_TRIED = 16
+"""Signatures over one RRset that are looked at: resolvers stop there too, or one answer would hold them up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ def verify(
     kind = dns.rdatatype.to_text(rrset.rdtype)
     if not rrsigs:
         return Verdict(Signature.MISSING, f"no signature over {kind}")
-    verdicts = [_verify_one(rrset, rrsig, zone, keys.rrset, now) for rrsig in rrsigs]
+    verdicts = [_verify_one(rrset, rrsig, zone, keys.rrset, now) for rrsig in rrsigs[:MAX_TRIED]]
     return min(verdicts, key=lambda verdict: _BADNESS.index(verdict.signature))
 
 
@@ -155,7 +159,11 @@ def _denies(
 def _denied_by_nsec3(
     proofs: Sequence[dns.rrset.RRset], name: dns.name.Name, zone: dns.name.Name, encloser: dns.name.Name | None
 ) -> bool:
-    hashed = [(rrset.name.labels[0].upper(), rrset[0]) for rrset in proofs if isinstance(rrset[0], NSEC3)]
+    hashed = [
+        (rrset.name.labels[0].upper(), rrset[0])
+        for rrset in proofs
+        if isinstance(rrset[0], NSEC3) and rrset[0].algorithm == NSEC3Hash.SHA1  # RFC 5155 §8.1: others are ignored
+    ]
     step, closer = name, None
     while hashed and step.is_subdomain(zone):
         for owner, rdata in hashed:

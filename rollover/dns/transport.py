@@ -9,6 +9,7 @@ import asyncio
 import errno
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,7 @@ from rollover.clock import Clock
 from rollover.dns.errors import NoAnswer
 from rollover.dns.message import Answer, NotOurs, Request, read
 
+WAITING = 64  # datagrams that may wait to be read: a flood must not fill our memory
 RESEND_AFTER = 0.8  # seconds, doubled each time: one lost datagram must not make a server "dead"
 
 
@@ -49,13 +51,17 @@ class _Mailbox(asyncio.DatagramProtocol):
     """Datagrams and errors of one connected UDP socket, in order."""
 
     def __init__(self) -> None:
-        self.queue: asyncio.Queue[bytes | OSError] = asyncio.Queue()
+        self.queue: asyncio.Queue[bytes | OSError] = asyncio.Queue(WAITING)
 
     def datagram_received(self, data: bytes, addr: object) -> None:
-        self.queue.put_nowait(data)
+        self._put(data)
 
     def error_received(self, exc: Exception) -> None:
-        self.queue.put_nowait(exc if isinstance(exc, OSError) else OSError(str(exc)))
+        self._put(exc if isinstance(exc, OSError) else OSError(str(exc)))
+
+    def _put(self, arrived: bytes | OSError) -> None:
+        with suppress(asyncio.QueueFull):  # a flood: what is beyond is lost, as any datagram may be
+            self.queue.put_nowait(arrived)
 
 
 async def over_udp(request: Request, address: str, port: int, deadline: float, clock: Clock) -> Answer:
