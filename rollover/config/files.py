@@ -110,6 +110,9 @@ def _parse(file: Path, content: bytes) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _syntax(file, text, str(error)) from None
+    except ValueError as error:  # Python's own limit on the digits of a number
+        hint = "a number that long is none; text is in quotes"
+        raise ConfigError(f"{file}: {error}", hint=hint) from None
     except RecursionError:
         raise ConfigError(f"{file}: tables or lists too deep in one another", hint="see README.md") from None
 

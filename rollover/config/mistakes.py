@@ -23,6 +23,7 @@ from rollover.config.values import Wrong
 from rollover.core.errors import ConfigError
 
 Loc = tuple[str | int, ...]
+LARGEST_SHOWN = 10**18  # what is beyond, Python may refuse to write in decimals
 
 #: Tables by their place, without list indices and names of services.
 TABLES: dict[Loc, type[BaseModel]] = {
@@ -110,6 +111,8 @@ def shown(key: str, value: Any) -> str:
     match value:
         case bool():
             return "true" if value else "false"
+        case int() if abs(value) >= LARGEST_SHOWN:
+            return ""
         case int() | float():
             return str(value)
         case str():

@@ -62,7 +62,8 @@ def duration(least: float, most: float) -> Callable[[Any], float]:
     def read(value: Any) -> float:
         form = 'write a number and a unit, "90s", "20m", "36h" or "2d"'
         if isinstance(value, int | float) and not isinstance(value, bool):
-            wrong("a number without a unit", f'{form}: for seconds "{value:g}s"')
+            like = f': for seconds "{value:g}s"' if least <= value <= most else ""
+            wrong("a number without a unit", f"{form}{like}")
         found = _DURATION.fullmatch(text(value, example='"20m"').strip())
         if found is None:
             wrong("not a duration", form)
