@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rollover.core.certificate import chain_pem, parse_chain
+from rollover.core.certificate import certificates_from_pem, chain_from_der, chain_pem
 from rollover.core.model import Book, Credential, Service, State
 from rollover.core.timing import Instant, elapsed, parse_stamp
 from rollover.core.tlsa import Chain
@@ -82,8 +82,8 @@ def neighbours(
                 if (it := credential(fingerprint)) is not None:
                     needing.setdefault(target, {})[fingerprint] = it.chain
                 elif fingerprint in noted["strangers"]:
-                    chain = parse_chain(noted["strangers"][fingerprint].encode())
-                    strangers.setdefault(target, {})[fingerprint] = chain
+                    ders = certificates_from_pem(noted["strangers"][fingerprint].encode())
+                    strangers.setdefault(target, {})[fingerprint] = chain_from_der(ders)  # in any order, as it came
     by_owner = {owner: aliases.get(owner, owner) for owner in owners}
     return Neighbours(
         {owner: tuple(needing[target].values()) for owner, target in by_owner.items() if target in needing},

@@ -51,7 +51,7 @@ class Service:
         name = self.name.rpartition(":")[2]
         try:
             return int(name) if name.isdecimal() else socket.getservbyname(name, "tcp")
-        except OSError:
+        except (OSError, ValueError):  # unknown, or no name and no number at all
             return None
 
 
