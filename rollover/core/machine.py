@@ -19,7 +19,7 @@ from rollover.core.changes import (
     withdrawing_revoked,
 )
 from rollover.core.gates import propagate, wait
-from rollover.core.model import World
+from rollover.core.model import State, World
 from rollover.core.servers import running_out
 from rollover.core.sighting import Outcome, OwnerSighting, Sighting
 from rollover.core.steps import Activate, Install, OwnerChange, Phase, Reload, Rest, SetGoal, Step, Update
@@ -230,6 +230,9 @@ def withdraw(view: View) -> Step | None:
     """8. Records of ours that nothing needs any more, when nothing else was presentable for long enough."""
     service, book = view.world.service, view.world.book
     if all(withdrawing(view, o) is None for o in view.seen.owners):
+        replaced = any(it.state is State.RETIRED for it in book.standings.values())
+        if replaced and any(o.primary is None for o in view.seen.owners):  # it may have what has to go
+            return Rest(Phase.RETAINING, "the primary was not seen", action="withdraw")
         return None
     if book.quiet is None or not view.proven(view.goal):
         return Rest(Phase.RETAINING, "not every endpoint presents the served certificate", action="withdraw")

@@ -581,6 +581,15 @@ def test_a_revoked_key_is_withdrawn_after_drain_only() -> None:
     assert waits(decided(served(quiet=at(-100), **it), SERVED)).seconds == 900
 
 
+def test_a_rollover_is_not_done_while_the_primary_cannot_say_so() -> None:
+    """It may have the record that has to go; where nothing was replaced a dead primary ends nothing."""
+    dead = look(owner(None, "A B"), "B", "B")
+
+    step = waits(decided(served(states={"A": State.RETIRED}), dead))
+    assert (step.phase, step.action) == (Phase.RETAINING, "withdraw")
+    assert waits(decided(served(states={"A": State.REMOVED}), dead)).phase is Phase.STEADY
+
+
 NOT_QUIET = {
     "an endpoint is unreached": look("A B", [*ends("B"), end("unreachable", "2001:db8::25")], "B"),
     "an endpoint presents another chain": look("A B", [end("B"), end("A", sni=False)], "B"),
