@@ -10,7 +10,8 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker that gives options to the `lab` fixture."""
+    """Declare the markers: options of the `lab` fixture, and the faults of docs/faults.md that a test injects."""
+    config.addinivalue_line("markers", "fault(*numbers): injects exactly these faults of tests/faults.py")
     config.addinivalue_line("markers", "lab(**options): options of Lab for the `lab` fixture")
 
 

@@ -134,8 +134,8 @@ class Secondary(Bind):
         for name in (at.DOMAIN, at.DANE_DOMAIN):
             self.rndc("refresh", name.rstrip("."))
 
-    def expire_signatures(self, zone: str = at.DOMAIN) -> None:
-        """Serve the records of *zone* as they are now, under signatures that have run out.
+    def expire_signatures(self, zone: str = at.DOMAIN, *, until: str = "20260102000000") -> None:
+        """Serve the records of *zone* as they are now, under signatures that run out at *until* (UTC; long ago).
 
         The zone is static meanwhile: it does not follow the primary.
         """
@@ -152,7 +152,7 @@ class Secondary(Bind):
         unsigned, signed = (self.directory / f"{zone}expired{part}" for part in ("", ".signed"))
         unsigned.write_text("\n".join(lines) + "\n")
         command = ["dnssec-signzone", "-S", "-z", "-P", "-q", "-K", str(self._key_directory)]
-        times = ["-s", "20260101000000", "-e", "20260102000000"]
+        times = ["-s", "20260101000000", "-e", until]
         run([*command, *times, "-d", self.directory, "-o", zone, "-f", signed, unsigned])
         self.zones[zone] = Zone(zone, f'type primary; file "{signed}";')
         self.apply()
