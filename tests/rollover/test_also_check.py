@@ -56,6 +56,7 @@ def stands_still(lab: Lab) -> None:
     assert lab.served() == lab.old.spki
 
 
+@pytest.mark.fault(22)
 @pytest.mark.lab(ttl=TTL)
 def test_junk(lab: Lab) -> None:
     """Whatever junk it answers the tool stands still and says so; when it heals the rollover goes on by itself."""
@@ -79,6 +80,7 @@ def test_junk(lab: Lab) -> None:
     nothing_deferred(lab, mail())
 
 
+@pytest.mark.fault(22)
 @pytest.mark.lab(ttl=TTL)
 def test_ignored(lab: Lab) -> None:
     """`ignore` leaves a server out until its day is over, and never silently; taken out of the configuration it is gone."""

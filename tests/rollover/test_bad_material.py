@@ -183,6 +183,7 @@ def modes_kept(lab: Lab) -> Iterator[None]:
     assert modes() == before
 
 
+@pytest.mark.fault(36, 37, 43)
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 def test_deployed(shared_lab: Lab, source: Path, bad: Bad) -> None:
     """`deploy` refuses it in two lines with the exit code of its kind, and changes no file, no record, nothing served."""
@@ -232,6 +233,7 @@ def tick(lab: Lab) -> Service:
     return left_by_advance()
 
 
+@pytest.mark.fault(36, 37, 41, 43)
 def test_in_the_source(shared_lab: Lab, source: Path) -> None:
     """`status` warns of whatever the source holds, and nothing changes; the warning goes when the source is good again."""
     before = memory(shared_lab)
@@ -352,6 +354,7 @@ def live_directory(lab: Lab) -> dict[str, tuple[int, int, bytes]]:
     return {it.name: (it.lstat().st_ino, it.lstat().st_mode, it.read_bytes()) for it in lab.chain_file.parent.iterdir()}
 
 
+@pytest.mark.fault(61, 62)
 @pytest.mark.parametrize("name", ["link", "open-directory"])
 def test_output_path_at_an_install(shared_lab: Lab, source: Path, name: str) -> None:
     """It is met when the install is due: critical with its hint, the old file and both records stay; once mended it goes on."""

@@ -118,6 +118,7 @@ def test_everything_is_in_place(adopted: Lab) -> None:
         found.hint("ok", *fragments)
 
 
+@pytest.mark.fault(9, 22)
 def test_a_key_without_grant_and_a_dead_secondary(adopted: Lab) -> None:
     """The hint of the refusal is the grant, word for word; the dead server is named once, with `ignore`."""
     adopted.primary.reconfigure(update_policy="")

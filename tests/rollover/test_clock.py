@@ -28,6 +28,7 @@ LONGER_TTL = 6
 SETTINGS = {"check_every": "30s", "retain": "1s", "drain": "1s"}
 
 
+@pytest.mark.fault(11, 66)
 @pytest.mark.lab(ttl=TTL)
 def test_jumps_that_the_primary_contradicts(lab: Lab) -> None:
     """An hour ahead, an hour behind, a minute ahead: critical, nothing moves; with the true time it goes on."""
@@ -56,6 +57,7 @@ def test_jumps_that_the_primary_contradicts(lab: Lab) -> None:
     nothing_deferred(lab, mail())
 
 
+@pytest.mark.fault(66)
 @pytest.mark.parametrize(("before", "after"), [(0, 7), (7, 0)], ids=["seven seconds ahead", "seven seconds back"])
 @pytest.mark.lab(ttl=LONGER_TTL)
 def test_a_jump_that_nobody_contradicts(lab: Lab, before: int, after: int) -> None:

@@ -36,6 +36,7 @@ def adopted(lab: Lab) -> None:
     lab.rollover("adopt", "mail", check=0)
 
 
+@pytest.mark.fault(64)
 @pytest.mark.lab(ttl=TTL)
 def test_two_hooks_and_an_advance_at_once(lab: Lab) -> None:
     """Two different certificates and a tick at the same moment: nobody fails, the one handed over last wins in the end."""
@@ -66,6 +67,7 @@ def _deployed(lab: Lab) -> list[dict[str, str]]:
     return [e for e in history(lab) if e["kind"] == "deployed"]
 
 
+@pytest.mark.fault(64)
 @pytest.mark.lab(ttl=TTL)
 def test_the_same_hook_many_times_at_once(lab: Lab) -> None:
     """A hook that fires ten times at once, a tick beside them, is one renewal; fired again it changes nothing."""

@@ -89,6 +89,7 @@ def test_an_emptied_rrset_and_a_new_certificate(lab: Lab) -> None:
     assert lab.old.tlsa in lab.primary.tlsa().records
 
 
+@pytest.mark.fault(18)
 @pytest.mark.lab(ttl=TTL, senders=False)
 def test_the_served_record_is_deleted(lab: Lab) -> None:
     """Of two records somebody deletes the served one: the next tick puts it back, and says what was wrong."""
@@ -105,6 +106,7 @@ def test_the_served_record_is_deleted(lab: Lab) -> None:
     alone_in_dns(lab, new)
 
 
+@pytest.mark.fault(17)
 @pytest.mark.lab(ttl=TTL)
 def test_a_zone_from_a_backup(lab: Lab) -> None:
     """The old RRset comes back in the middle of the wait: published again, and waited for from the start."""

@@ -32,6 +32,7 @@ def released_again(lab: Lab, *words: str) -> None:
     assert left_by_advance()["phase"] == "unadopted"
 
 
+@pytest.mark.fault(49)
 @pytest.mark.lab(ttl=2)
 def test_an_adoption_or_a_release_killed_at_any_call_is_finished_by_the_next(
     lab: Lab, capfd: pytest.CaptureFixture[str]

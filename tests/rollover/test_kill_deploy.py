@@ -25,6 +25,7 @@ def _clock_runs(lab: Lab) -> bool:
     return all(e["gone"] is not None for e in alone)
 
 
+@pytest.mark.fault(49, 65)
 @pytest.mark.lab(ttl=2)
 def test_a_deploy_killed_at_any_call_loses_nothing(lab: Lab, capfd: pytest.CaptureFixture[str]) -> None:
     """Whatever call a deploy dies at, the next tick has the certificate from the lineage, and its record published.

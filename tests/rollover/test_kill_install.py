@@ -11,6 +11,7 @@ from tests.rollover.scene import Kills, Scene, due, ticked
 from tests.rollover.tracing import INSTALL, RELOAD, trace
 
 
+@pytest.mark.fault(48, 49, 65)
 @pytest.mark.lab(ttl=2)
 def test_a_tick_killed_at_any_call_of_an_install_ends_as_one_that_lived(
     lab: Lab, capfd: pytest.CaptureFixture[str]

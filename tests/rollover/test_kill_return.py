@@ -30,6 +30,7 @@ ONLY_ECDSA = (
 )
 
 
+@pytest.mark.fault(49)
 @pytest.mark.lab(ttl=2, ports=(25, 587))
 def test_an_automatic_return_killed_at_any_call_ends_as_one_that_lived(
     lab: Lab, capfd: pytest.CaptureFixture[str]

@@ -22,6 +22,7 @@ PREPARED = r"live/\.mail\.pem\.rollover-\*$"  # the new file beside its place: t
 SPANS = {"drain": "1s", "check_every": "1m"}
 
 
+@pytest.mark.fault(49)
 @pytest.mark.lab(ttl=2)
 def test_a_rollback_killed_at_any_call_ends_as_one_that_lived(lab: Lab, capfd: pytest.CaptureFixture[str]) -> None:
     """Whatever call a rollback dies at, the next tick, or the same command again, serves the named certificate."""

@@ -13,6 +13,7 @@ from tests.rollover.tracing import UPDATE, trace
 SPANS = {"drain": "1s", "check_every": "1m"}
 
 
+@pytest.mark.fault(49)
 @pytest.mark.lab(ttl=2)
 def test_a_tick_killed_at_any_call_of_a_withdrawal_ends_as_one_that_lived(
     lab: Lab, capfd: pytest.CaptureFixture[str]

@@ -40,6 +40,7 @@ def both_published(lab: Lab, new: Certificate) -> None:
     assert lab.primary.tlsa().records == tuple(sorted((lab.old.tlsa, new.tlsa)))
 
 
+@pytest.mark.fault(53)
 @pytest.mark.lab(ttl=TTL)
 def test_a_reload_that_changes_nothing(lab: Lab) -> None:
     """While Postfix goes on with the old certificate its record stays; it is critical, reloaded again, and done once it helps.
@@ -75,6 +76,7 @@ def test_a_reload_that_changes_nothing(lab: Lab) -> None:
     assert not [reason for reason in lab.mail.reasons if "certificate" in reason.lower()]
 
 
+@pytest.mark.fault(52)
 @pytest.mark.lab(ttl=TTL)
 def test_a_certificate_that_does_not_work_is_taken_back(lab: Lab) -> None:
     """TLS fails with the new certificate: after verify_timeout the old one is back by itself, and stays back."""
@@ -119,6 +121,7 @@ def test_a_certificate_that_does_not_work_is_taken_back(lab: Lab) -> None:
     only_serves(lab, new)
 
 
+@pytest.mark.fault(52)
 @pytest.mark.lab(ttl=TTL)
 def test_a_main_cf_that_kills_smtpd(lab: Lab) -> None:
     """main.cf breaks just before the install: critical, the old file is back, no record gone; mail flows once it is mended."""

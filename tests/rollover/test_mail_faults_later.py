@@ -112,6 +112,7 @@ def test_main_cf_is_pointed_elsewhere_before_the_old_record_goes(lab: Lab) -> No
     only_serves(lab, new)
 
 
+@pytest.mark.fault(48)
 @pytest.mark.lab(ttl=TTL)
 def test_a_live_file_is_spoiled_between_install_and_reload(lab: Lab) -> None:
     """Between rename and reload somebody's copy with the key of another certificate gets in: the next tick sets it right.
@@ -137,6 +138,7 @@ def test_a_live_file_is_spoiled_between_install_and_reload(lab: Lab) -> None:
     only_serves(lab, new)
 
 
+@pytest.mark.fault(61)
 @pytest.mark.lab(ttl=TTL)
 def test_a_chain_file_that_smtpd_cannot_see(lab: Lab) -> None:
     """Postfix finds no file where the tool sees one: it is taken back after verify_timeout, critical, both records stay, until it is mended."""

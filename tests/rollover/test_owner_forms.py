@@ -29,6 +29,7 @@ def adopted(lab: Lab, **changes: object) -> None:
     lab.rollover("adopt", "mail", check=0)
 
 
+@pytest.mark.fault(32)
 @pytest.mark.parametrize(
     ("owner", "target"),
     [
@@ -57,6 +58,7 @@ def test_cname(lab: Lab, owner: str, target: str) -> None:
     nothing_deferred(lab, mail())
 
 
+@pytest.mark.fault(32)
 @pytest.mark.lab(ttl=TTL, owner="cname-other-zone")
 def test_cname_into_a_zone_without_a_grant(lab: Lab) -> None:
     """Without a key of its own for the target's zone it stands still, with the grant that helps."""
@@ -85,6 +87,7 @@ def test_cname_into_a_zone_without_a_grant(lab: Lab) -> None:
     nothing_deferred(lab, mail())
 
 
+@pytest.mark.fault(32)
 @pytest.mark.lab(ttl=TTL)
 def test_a_cname_to_a_zone_elsewhere(lab: Lab) -> None:
     """A CNAME into a zone of which [dns] primary is not the primary blocks, until a [[dns.zone]] names the right one."""
@@ -119,6 +122,7 @@ def test_a_cname_to_a_zone_elsewhere(lab: Lab) -> None:
     nothing_deferred(lab, mail())
 
 
+@pytest.mark.fault(34)
 @pytest.mark.lab(ttl=TTL, owner="wildcard")
 def test_wildcard(lab: Lab) -> None:
     """A record from the wildcard right above gets company of its own at the owner; the wildcard stays as it is."""
@@ -139,6 +143,7 @@ def test_wildcard(lab: Lab) -> None:
     nothing_deferred(lab, mail())
 
 
+@pytest.mark.fault(34)
 @pytest.mark.lab(ttl=TTL)
 def test_a_wildcard_high_above(lab: Lab) -> None:
     """Where an explicit record would hide the wildcard from other names it says so, until a person has made one."""

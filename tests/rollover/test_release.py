@@ -40,6 +40,7 @@ def configured(lab: Lab) -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.fault(80)
 @pytest.mark.lab(ttl=2)
 def test_release_gives_postfix_back_and_leaves_valid_records(lab: Lab) -> None:
     """It is refused while the previous files hold what DNS does not match; the way that the hint names leads out.

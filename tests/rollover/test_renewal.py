@@ -118,6 +118,7 @@ def test_a_renewed_certificate_rolls_over_without_one_deferred_message(host: Lab
     ), told
 
 
+@pytest.mark.fault(38)
 def test_a_renewal_with_the_same_key_is_installed_without_a_wait(host: Lab) -> None:
     """`certbot renew --reuse-key`: the hook itself installs the certificate, and DNS is not touched."""
     old = host.certbot.lineage()

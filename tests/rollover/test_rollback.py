@@ -124,6 +124,7 @@ def test_between_writing_and_reload_the_old_certificate_comes_back_at_once(lab: 
     assert lab.primary.tlsa().records == both(lab, new)
 
 
+@pytest.mark.fault(74)
 @pytest.mark.lab(ttl=2)
 def test_during_verification_the_old_certificate_comes_back_at_once(lab: Lab) -> None:
     """While another address still shows the old one, a rollback reinstalls it within the command."""
@@ -144,6 +145,7 @@ def test_during_verification_the_old_certificate_comes_back_at_once(lab: Lab) ->
     only_serves(lab, lab.old)
 
 
+@pytest.mark.fault(74)
 @pytest.mark.lab(ttl=2)
 def test_while_the_old_record_is_kept_a_rollback_is_instant(lab: Lab) -> None:
     """An active certificate is replaced within the command; the lineage that still holds it does not win in a minute."""
@@ -202,6 +204,7 @@ def test_a_rollback_in_the_middle_of_a_withdrawal_waits_for_every_server(lab: La
     only_serves(lab, lab.old)
 
 
+@pytest.mark.fault(73)
 @pytest.mark.lab(ttl=3)
 def test_a_removed_certificate_comes_back_after_the_wait_or_without_it(lab: Lab) -> None:
     """It is published, waited for, installed: none is deferred. `--now` says how long mail will be, and it is so."""
@@ -247,6 +250,7 @@ def test_a_removed_certificate_comes_back_after_the_wait_or_without_it(lab: Lab)
     only_serves(lab, new)
 
 
+@pytest.mark.fault(73)
 @pytest.mark.lab(ttl=2, senders=False)
 def test_what_cannot_be_served_is_refused(lab: Lab) -> None:
     """None before it, unknown, expired, revoked, its key gone: 65, what helps instead, nothing changed."""

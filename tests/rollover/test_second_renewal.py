@@ -51,6 +51,7 @@ def fill_one_before(lab: Lab, certificate: Certificate) -> Callable[[Service], N
     return fill
 
 
+@pytest.mark.fault(42)
 @pytest.mark.lab(ttl=TTL)
 def test_a_second_and_a_third_renewal_wait_for_their_turn(lab: Lab) -> None:
     """What is on its way is let finish; the newest certificate is served in the end, alone in DNS; nothing is deferred."""

@@ -89,6 +89,7 @@ def without_transfers(lab: Lab) -> Iterator[None]:
         lab.secondary.resume_transfers()
 
 
+@pytest.mark.fault(21, 22)
 @pytest.mark.parametrize(
     ("hurt", "code", "words"),
     [
@@ -121,6 +122,7 @@ def test_held_back(lab: Lab, hurt: Callable[[Lab], AbstractContextManager[None]]
     nothing_deferred(lab, mail())
 
 
+@pytest.mark.fault(24)
 @pytest.mark.lab(ttl=TTL, senders=False)
 def test_expired_signatures(lab: Lab) -> None:
     """A secondary with the right records under expired signatures holds back too, and is critical."""

@@ -156,6 +156,7 @@ def beside(*certificates: Certificate) -> set[tuple[str, ...]]:
     return {tuple(sorted(certificate.tlsa for certificate in certificates))}
 
 
+@pytest.mark.fault(40)
 @pytest.mark.lab(ttl=TTL, chain_file=True)
 def test_rsa_beside_ecdsa(lab: Lab) -> None:
     """Two services at one owner: each is adopted by its key type, and a rollover of one leaves the other's record."""

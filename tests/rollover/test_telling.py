@@ -173,6 +173,7 @@ def test_one_service_cannot_stop_the_others(
     assert capsys.readouterr() == ("mail: another run is at work; nothing was done here\n", "")
 
 
+@pytest.mark.fault(72)
 @pytest.mark.lab(ttl=2, senders=False)
 def test_a_lost_alert_is_tried_again(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the next tick, due or not, until the command has taken it; one that hangs holds no lock and is ended."""

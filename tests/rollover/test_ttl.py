@@ -54,6 +54,7 @@ def ends(lab: Lab, new: Certificate, ttl: int) -> None:
     assert lab.primary.tlsa().ttl == ttl
 
 
+@pytest.mark.fault(19)
 @pytest.mark.lab(ttl=LONG)
 def test_a_lower_ttl(lab: Lab) -> None:
     """A lower TTL comes with the next record, and counts only when the higher one was waited out; then it does."""
@@ -105,6 +106,7 @@ def test_a_ttl_lowered_before_the_adoption(lab: Lab) -> None:
     assert lab.served() == lab.old.spki
 
 
+@pytest.mark.fault(19)
 @pytest.mark.lab(ttl=SHORT)
 def test_an_administrator_raises_the_ttl(lab: Lab) -> None:
     """A TTL that somebody raises in the middle of a wait is kept, and is the one that the next wait counts."""
@@ -121,6 +123,7 @@ def test_an_administrator_raises_the_ttl(lab: Lab) -> None:
     nothing_deferred(lab, mail())
 
 
+@pytest.mark.fault(3)
 @pytest.mark.lab(ttl=SHORT, senders=False)
 def test_a_ttl_that_the_server_cuts_holds_nothing_back(lab: Lab) -> None:
     """`ttl = "2d"` where the zone's policy allows one day: a warning, and a rollover goes on with what is there."""

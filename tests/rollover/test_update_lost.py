@@ -36,6 +36,7 @@ def fired(lab: Lab, what: Lost) -> int:
     return lab.update_proxy.lost_answers if what == "answers" else lab.update_proxy.lost_requests
 
 
+@pytest.mark.fault(4, 5, 75)
 @pytest.mark.parametrize(
     ("what", "publishing", "withdrawing"),
     [("answers", "silence", "hangup"), ("requests", "hangup", "silence")],

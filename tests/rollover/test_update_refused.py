@@ -122,6 +122,7 @@ def host(shared_lab: Lab) -> Lab:
     return shared_lab
 
 
+@pytest.mark.fault(8, 9, 10, 11)
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_refused(host: Lab, fault: Fault) -> None:
     """The error and its hint come out of `deploy` and `status`; what the hint says helps; nothing is lost."""
@@ -162,6 +163,7 @@ def test_refused(host: Lab, fault: Fault) -> None:
     nothing_deferred(host, mail())
 
 
+@pytest.mark.fault(2)
 @pytest.mark.lab(ttl=TTL)
 def test_noerror_and_not_applied(lab: Lab) -> None:
     """A limit `TLSA(1)` drops the record under NOERROR: reading back shows it, and nothing is installed."""
@@ -190,6 +192,7 @@ def test_noerror_and_not_applied(lab: Lab) -> None:
     nothing_deferred(lab, mail())
 
 
+@pytest.mark.fault(9)
 @pytest.mark.lab(ttl=TTL, senders=False, ports=(25, 587))
 def test_one_grant_that_is_missing_holds_back_one_owner(lab: Lab) -> None:
     """Both owners go in one update; where one of them is not granted the other still gets its record, and is named right."""

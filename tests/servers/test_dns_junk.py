@@ -114,6 +114,7 @@ class TestJunk:
         assert server.queries > 0
         assert [a.reached for a in seen.servers if a is not answer] == [True, True, True]
 
+    @pytest.mark.fault(31)
     def test_malformed_records_are_kept(self, shared_lab: Lab) -> None:
         """Malformed TLSA of others are part of the RRset, octet by octet, and hide no other record."""
         rdata = [b"", b"\3", b"\3\1", b"\3\1\1", b"\3\1\1\0", b"\3\1\2" + bytes(3), b"\3\1\1" + bytes(32)]

@@ -106,6 +106,7 @@ class TestHealthy:
         assert answer_of(seen, at.SECONDARY).rrset == EMPTY
         assert answer_of(seen, at.SECONDARY).signature is Signature.VALID
 
+    @pytest.mark.fault(30)
     def test_an_answer_too_large_for_udp_is_asked_for_over_tcp(self, shared_lab: Lab) -> None:
         """An RRset that truncates every datagram is seen whole on every server."""
         lines = [f"update add {NOBODY} 20 TLSA {rdata}" for rdata in many(60)]
@@ -255,6 +256,7 @@ class TestServersBehind:
 
 
 class TestWhoIsAsked:
+    @pytest.mark.fault(26)
     def test_a_server_that_only_the_zone_itself_names(self, lab: Lab) -> None:
         """A new name server counts at once, though the resolver still holds the old NS RRset."""
         hand = Hand(lab)
@@ -266,6 +268,7 @@ class TestWhoIsAsked:
         assert answer_of(seen.owners[0], SPARE).signature is Signature.VALID
         assert f"ns3.example.test ({SPARE})" in seen.ns[at.DOMAIN].servers
 
+    @pytest.mark.fault(26)
     def test_a_server_that_only_the_delegation_names(self, lab: Lab) -> None:
         """A server that the parent still refers to is asked: some resolvers go by that."""
         lab.junk_server(forward)
@@ -287,6 +290,7 @@ class TestWhoIsAsked:
         assert unknown.server == "nowhere.dane.test"
         assert "no address" in unknown.problem
 
+    @pytest.mark.fault(29)
     def test_an_address_family_out_of_reach(self, lab: Lab) -> None:
         """A server's IPv6 address that does not answer is not reached; IPv4 does not stand for it."""
         add_server(lab, "2001:db8::77", kind="AAAA")
@@ -347,12 +351,14 @@ def _referral() -> bytes:
 
 
 class TestSignatures:
+    @pytest.mark.fault(24)
     def test_changed_on_the_way(self, shared_lab: Lab) -> None:
         """Records that the zone's keys did not sign are bogus."""
         answer = self.of_one_more(shared_lab, tampered)
         assert answer.signature is Signature.BOGUS
         assert answer.rrset != records(shared_lab.old.tlsa)
 
+    @pytest.mark.fault(24)
     def test_without_signatures(self, shared_lab: Lab) -> None:
         """A server that serves the zone unsigned is told from one that serves it signed."""
         answer = self.of_one_more(shared_lab, without_signatures)
@@ -364,6 +370,7 @@ class TestSignatures:
         answer = self.of_one_more(shared_lab, without_signatures, NOBODY)
         assert (answer.rrset, answer.signature) == (EMPTY, Signature.MISSING)
 
+    @pytest.mark.fault(28)
     def test_nothing_right_above_the_owner(self, shared_lab: Lab) -> None:
         """A server that has the records and says NXDOMAIN to the empty name above them is not well.
 
@@ -505,6 +512,7 @@ class TestCname:
         assert [type(error) for error in seen.errors] == [TsigBadKey]
         assert seen.owners[0].primary is None
 
+    @pytest.mark.fault(32)
     @pytest.mark.lab(owner="cname-other-zone", senders=False)
     def test_into_a_zone_without_key(self, lab: Lab) -> None:
         """A target in a zone for which there is no key cannot be managed."""
@@ -517,6 +525,7 @@ class TestCname:
         assert (seen.target, seen.zone) == ("_25._tcp.mail.test.", "test.")
         assert "[[dns.zone]]" in seen.blocked
 
+    @pytest.mark.fault(32)
     @pytest.mark.lab(
         senders=False, extra="a.example.test. CNAME b.example.test.\nb.example.test. CNAME a.example.test."
     )
@@ -539,6 +548,7 @@ class TestCname:
         assert (seen.target, seen.blocked) == ("nothing.here.example.test.", "")
         assert seen.primary.rrset == EMPTY
 
+    @pytest.mark.fault(32)
     @pytest.mark.lab(senders=False, extra="e.example.test. CNAME f.nowhere.")
     def test_target_in_no_zone(self, lab: Lab) -> None:
         """A CNAME into a zone that nobody can find leaves nothing reached, and nothing complete."""

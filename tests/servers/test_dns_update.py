@@ -99,6 +99,7 @@ class TestApplied:
         (result,) = hand.read_back(last)
         assert (result.outcome, result.rrset) == (Applied.APPLIED, EMPTY)
 
+    @pytest.mark.fault(31)
     def test_the_records_of_others_stay(self, start_lab) -> None:
         """Foreign and malformed records are named in the prerequisite, octet by octet, and stay."""
         foreign = ["3 1 2 " + "ab" * 64, "2 1 1 " + "cd" * 32, "3 1 1 0102", "255 255 255 00"]
@@ -112,6 +113,7 @@ class TestApplied:
         hand.update(change)
         assert hand.read_back(change)[0].rrset == expected | {fake(1)}
 
+    @pytest.mark.fault(34)
     @pytest.mark.lab(owner="wildcard", senders=False)
     def test_first_record_below_a_wildcard(self, lab: Lab) -> None:
         """The first record of the name itself goes in together with what the wildcard gave."""
@@ -138,6 +140,7 @@ class TestApplied:
 
 
 class TestPrerequisites:
+    @pytest.mark.fault(7, 64)
     def test_changed_under_us(self, clean_lab: Lab) -> None:
         """An RRset that somebody changed since the decision is left as it is; decide anew."""
         hand = Hand(clean_lab)
@@ -148,6 +151,7 @@ class TestPrerequisites:
         assert (e.value.retryable, e.value.exit_code, e.value.outcome_unknown) == (True, EX_TEMPFAIL, False)
         assert str(fake(1)) not in clean_lab.primary.tlsa().records
 
+    @pytest.mark.fault(1)
     def test_a_cname_appeared(self, clean_lab: Lab) -> None:
         """A CNAME at the owner fails the update, where BIND alone would drop the records silently."""
         hand = Hand(clean_lab)
@@ -162,6 +166,7 @@ class TestPrerequisites:
         finally:
             clean_lab.primary.update(f"update delete {IMAPS} CNAME")
 
+    @pytest.mark.fault(6)
     def test_a_replay_changes_nothing(self, clean_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
         """A signed update that arrives a second time, after an undo, is answered NXRRSET."""
         sent = []
@@ -190,6 +195,7 @@ class TestPrerequisites:
 
 
 class TestRefused:
+    @pytest.mark.fault(9)
     def test_not_granted(self, lab: Lab) -> None:
         """An owner that is not granted is refused; the hint is the grant that helps."""
         hand = Hand(lab)
@@ -205,6 +211,7 @@ class TestRefused:
         hand.update(change)
         assert hand.read_back(change)[0].outcome is Applied.APPLIED
 
+    @pytest.mark.fault(8)
     def test_frozen(self, lab: Lab) -> None:
         """A frozen zone refuses, and takes the same update once it is thawed."""
         hand = Hand(lab)
@@ -224,15 +231,18 @@ class TestRefused:
             hand.update(hand.change(add=[fake(1)]))
         assert "grant acme-key name" in refused.value.hint
 
+    @pytest.mark.fault(10)
     def test_wrong_secret(self, clean_lab: Lab) -> None:
         """BADSIG: its own error, which says which key and where the right one is."""
         self.expect(clean_lab, clean_lab.tsig_key.with_wrong_secret(), TsigBadSignature, "rollover-key: BADSIG")
 
+    @pytest.mark.fault(10)
     def test_wrong_algorithm(self, clean_lab: Lab) -> None:
         """BADKEY: the server knows no such pair of name and algorithm."""
         key = clean_lab.tsig_key.with_wrong_algorithm()
         self.expect(clean_lab, key, TsigBadKey, "rollover-key with algorithm hmac-sha512: BADKEY")
 
+    @pytest.mark.fault(10)
     def test_unknown_key(self, clean_lab: Lab) -> None:
         """BADKEY for a name that the server never heard of."""
         self.expect(clean_lab, clean_lab.tsig_key.with_unknown_name(), TsigBadKey, "nobody-key")
@@ -249,6 +259,7 @@ class TestRefused:
         assert key.secret not in raised.value.message + raised.value.hint
         assert lab.primary.tlsa().records == (lab.old.tlsa,)
 
+    @pytest.mark.fault(11)
     @pytest.mark.parametrize("offset", [400, -400])
     def test_clock(self, clean_lab: Lab, offset: int) -> None:
         """BADTIME: the message has the time of both hosts."""
@@ -260,6 +271,7 @@ class TestRefused:
         assert not e.value.outcome_unknown
         assert clean_lab.primary.tlsa().records == (clean_lab.old.tlsa,)
 
+    @pytest.mark.fault(14)
     def test_not_the_primary_of_the_zone(self, clean_lab: Lab) -> None:
         """NOTAUTH: a zone that is none there."""
         hand = Hand(clean_lab)
@@ -277,6 +289,7 @@ class TestRefused:
         with pytest.raises(NotZone, match=r"_25\._tcp\.mail\.dane\.test\. is not in zone example\.test\."):
             hand.update(change)
 
+    @pytest.mark.fault(12)
     def test_more_than_the_server_takes(self, clean_lab: Lab) -> None:
         """SERVFAIL: the server could not, and undid it."""
         hand = Hand(clean_lab)
@@ -295,6 +308,7 @@ class TestRefused:
 
 
 class TestNotApplied:
+    @pytest.mark.fault(2)
     def test_noerror_and_nothing(self, lab: Lab) -> None:
         """A limit in the update-policy drops a record under NOERROR; reading back shows it."""
         hand = Hand(lab)
@@ -305,6 +319,7 @@ class TestNotApplied:
         assert (result.outcome, result.rrset) == (Applied.NOT_APPLIED, records(lab.old.tlsa))
         assert result.problem == "1 of 1 records absent"
 
+    @pytest.mark.fault(2)
     def test_half_of_it(self, lab: Lab) -> None:
         """A limit that lets one of two through is neither applied nor not."""
         hand = Hand(lab)
@@ -323,6 +338,7 @@ class TestNotApplied:
         (result,) = hand.read_back(change)
         assert (result.outcome, result.rrset, result.ttl) == (Applied.APPLIED, records(clean_lab.old.tlsa), 45)
 
+    @pytest.mark.fault(3)
     def test_a_ttl_that_is_cut(self, clean_lab: Lab) -> None:
         """A TTL above the zone's maximum is cut by the server; what is read back is what is true."""
         hand = Hand(clean_lab)
@@ -333,6 +349,7 @@ class TestNotApplied:
 
 
 class TestLost:
+    @pytest.mark.fault(4)
     @pytest.mark.parametrize("loss", ["silence", "hangup"])
     def test_the_answer(self, lab: Lab, loss) -> None:
         """An answer that never came leaves the outcome unknown; reading back tells it was applied."""
@@ -345,6 +362,7 @@ class TestLost:
         assert lab.update_proxy.lost_answers == 1
         assert hand.read_back(change)[0].outcome is Applied.APPLIED
 
+    @pytest.mark.fault(5)
     @pytest.mark.parametrize("loss", ["silence", "hangup"])
     def test_the_request(self, lab: Lab, loss) -> None:
         """A request that was lost looks the same; reading back tells that nothing came of it."""
@@ -369,6 +387,7 @@ class TestLost:
         finally:
             server.stop()
 
+    @pytest.mark.fault(13)
     def test_nobody_there(self, shared_lab: Lab) -> None:
         """Where no connection was made nothing was sent, and the outcome is known."""
         change = Hand(shared_lab).change(add=[fake(1)])

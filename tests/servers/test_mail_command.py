@@ -126,6 +126,7 @@ async def test_daemon_that_keeps_the_output_open_does_not_hold_us(safe: Path) ->
     os.kill(int(pid.read_text()), 9)
 
 
+@pytest.mark.fault(71)
 async def test_reload_runs_in_a_clean_environment(safe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of a hook, no standard input and no directory of the caller reaches the command."""
     for name in ("PYTHONPATH", "LD_PRELOAD_X", "MAIL_CONFIG"):

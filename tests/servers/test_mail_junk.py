@@ -181,6 +181,7 @@ async def test_bad_server_of_other_protocols(port: int, script: Script, outcome:
     assert seen.detail
 
 
+@pytest.mark.fault(56)
 async def test_late_greeting_in_two_parts_is_waited_for(certificate: Certificate) -> None:
     """The teaser line of postscreen(8), a pause, then the rest: it is one greeting."""
 
@@ -253,6 +254,7 @@ async def test_one_bad_connection_of_several_is_the_outcome(certificate: Certifi
     assert (seen.chains, seen.connections) == ((), 2)
 
 
+@pytest.mark.fault(57)
 async def test_different_chains_are_all_seen(authority: Authority, certificate: Certificate) -> None:
     """Processes that present different chains are told apart; the one that answered last is last."""
     other = authority.issue()

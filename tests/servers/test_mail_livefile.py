@@ -152,6 +152,7 @@ def test_trusted_link_on_the_way_is_followed(safe: Path, one: Certificate) -> No
 # --- what it refuses ------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(62)
 def test_link_at_the_end_is_refused(safe: Path, one: Certificate) -> None:
     """A path that is a link, wherever it leads, is not replaced, and its target stays as it was."""
     (safe / "target").write_text("precious")
@@ -189,6 +190,7 @@ UNSAFE: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.fault(62)
 @pytest.mark.parametrize("spoil", UNSAFE.values(), ids=UNSAFE)
 @pytest.mark.parametrize("place", ["its directory", "a directory above"])
 def test_unsafe_directory_is_refused(safe: Path, one: Certificate, spoil: Callable[[Path], None], place: str) -> None:
@@ -254,6 +256,7 @@ def test_another_user_is_refused(safe: Path, one: Certificate) -> None:
 # --- when the disk refuses ------------------------------------------------------------------------
 
 
+@pytest.mark.fault(47)
 def test_full_disk_leaves_the_old_file(disk: Path, one: Certificate, two: Certificate) -> None:
     """With no room nothing is changed and nothing is left; with room again the same call succeeds."""
     path = disk / "mail.pem"
@@ -294,6 +297,7 @@ def test_unwritable_disk_changes_neither_file_of_a_pair(
     assert sorted(p.name for p in safe.iterdir()) == ["disk", "mail.key"]
 
 
+@pytest.mark.fault(47)
 def test_failing_disk_is_an_io_error(
     safe: Path, one: Certificate, two: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +327,7 @@ install(sys.argv[1], pathlib.Path(sys.argv[2]).read_bytes())
 POINTS = [("fchmod", 1), ("fsync", 1), ("fchmod", 2), ("fsync", 2), ("renameat", 1), ("renameat", 2), ("fsync", 3)]
 
 
+@pytest.mark.fault(63)
 @pytest.mark.parametrize(("call", "number"), POINTS, ids=[f"{call} {number}" for call, number in POINTS])
 def test_killed_at_any_call(safe: Path, one: Certificate, two: Certificate, call: str, number: int) -> None:
     """Killed at any call the file is wholly old or wholly new; the next install ends as if never killed."""
@@ -383,6 +388,7 @@ def test_absent_file_has_no_identity(safe: Path) -> None:
     assert "does not exist" in missing.problem and "not a regular file" in directory.problem
 
 
+@pytest.mark.fault(63)
 def test_left_overs_of_others_are_not_touched(safe: Path, one: Certificate) -> None:
     """Only left-overs of this very file, of our naming, are swept."""
     names = [".mail.pem.rollover-0123456789abcdef", ".web.pem.rollover-0123456789abcdef", ".mail.pem.swp", "mail.pem~"]

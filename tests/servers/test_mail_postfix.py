@@ -81,6 +81,7 @@ def test_wiring_is_empty_when_every_service_reads_the_file(lab: Lab, postfix: Po
     assert "/etc/rollover/live/other.pem" in postfix.wiring("/etc/rollover/live/other.pem")
 
 
+@pytest.mark.fault(54)
 def test_wiring_sees_overrides_in_master_cf(lab: Lab, postfix: Postfix) -> None:
     """One service with a file of its own is named; it does not matter where its port is not ours."""
     lab.mx.postconf(f"smtpd_tls_chain_files={CHAIN}")
@@ -102,6 +103,7 @@ def test_wiring_leaves_out_services_without_tls(lab: Lab, postfix: Postfix) -> N
     assert "no smtpd service on port 25 has TLS enabled" in postfix.wiring(CHAIN, ports=[25])
 
 
+@pytest.mark.fault(56)
 def test_wiring_counts_tlsproxy_and_smtpd_behind_postscreen(lab: Lab, postfix: Postfix) -> None:
     """Services without a port of their own count for every port; tlsproxy has parameters of its own."""
     lab.mx.postconf(f"smtpd_tls_chain_files={CHAIN}")
@@ -124,6 +126,7 @@ def test_wiring_takes_two_files_that_are_both_ours(lab: Lab, postfix: Postfix) -
     assert postfix.wiring(CHAIN, beside=["/etc/rollover/live/rsa.pem"]) == ""
 
 
+@pytest.mark.fault(55)
 def test_wiring_refuses_an_sni_table(lab: Lab, postfix: Postfix) -> None:
     """A table of certificates by name holds copies that no file of ours replaces: it is named."""
     lab.mx.postconf(f"smtpd_tls_chain_files={CHAIN}", "tls_server_sni_maps=hash:/etc/postfix/sni")
@@ -189,6 +192,7 @@ def test_current_chain_of_one_file_for_both(lab: Lab, postfix: Postfix) -> None:
     assert where == f"smtpd_tls_chain_files = {path}"
 
 
+@pytest.mark.fault(40)
 def test_current_chain_refuses_several_algorithms(lab: Lab, postfix: Postfix) -> None:
     """RSA beside ECDSA, as pairs or in a chain file, is for a person to decide."""
     rsa = lab.certificate(key="rsa")
@@ -289,6 +293,7 @@ def test_what_a_cut_off_point_at_left_is_dropped(lab: Lab, postfix: Postfix) -> 
     assert postfix.wiring(CHAIN) == ""
 
 
+@pytest.mark.fault(54)
 def test_point_at_refuses_to_change_another_service(lab: Lab, postfix: Postfix) -> None:
     """A service with a pair of its own would silently serve ours: refused before anything changes."""
     override(lab, "587/inet", "smtpd_tls_cert_file=/etc/other.pem")
@@ -326,6 +331,7 @@ def test_restore_takes_certificate_parameters_only(lab: Lab, postfix: Postfix) -
     assert main_cf(lab) == before
 
 
+@pytest.mark.fault(71)
 def test_hostile_environment_is_not_handed_on(lab: Lab, postfix: Postfix, monkeypatch: pytest.MonkeyPatch) -> None:
     """MAIL_CONFIG, PATH and a locale of a hook's environment change nothing."""
     expected = postfix.parameters()
@@ -358,6 +364,7 @@ async def test_target_installs_and_reloads(lab: Lab, postfix: Postfix) -> None:
     assert target.check() == ()
 
 
+@pytest.mark.fault(51)
 async def test_stopped_postfix_cannot_be_reloaded(lab: Lab, postfix: Postfix) -> None:
     """It is told from a reload that failed, and the hint starts it."""
     lab.mx.stop()

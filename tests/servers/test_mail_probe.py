@@ -98,6 +98,7 @@ def idle(pid: int) -> bool:
     return f"pid={pid}," not in talking and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
+@pytest.mark.fault(53)
 async def test_stale_process_among_new_ones_is_found(lab: Lab) -> None:
     """Without a reload one old process goes on beside new ones: both chains are in the sighting."""
     with held(lab) as old:
@@ -152,6 +153,7 @@ async def test_postfix_without_usable_certificate_is_no_tls(lab: Lab) -> None:
     wait_for(lambda: log_of(lab, "starttls=0/1 quit=1"), "the refused conversation ends in QUIT")
 
 
+@pytest.mark.fault(60)
 async def test_postfix_without_tls_is_no_tls(lab: Lab) -> None:
     """STARTTLS that is not offered is told from STARTTLS that fails."""
     lab.mx.postconf("smtpd_tls_security_level=none")
@@ -181,6 +183,7 @@ async def test_stopped_postfix_is_unreachable(lab: Lab) -> None:
     assert (seen.outcome, seen.detail, seen.connections) == (Outcome.UNREACHABLE, "connection refused", 0)
 
 
+@pytest.mark.fault(58)
 @pytest.mark.lab(ttl=5, senders=False, mx_addresses=(at.MX, at.MX_IPV6))
 async def test_ipv6_is_an_endpoint_of_its_own(lab: Lab) -> None:
     """The IPv6 address is probed like any other, with a literal that Postfix accepts in EHLO."""

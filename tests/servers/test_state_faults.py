@@ -227,6 +227,7 @@ FAULTS = {
 }  # fmt: skip
 
 
+@pytest.mark.fault(50)
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_fault(host: Lab, fault: Fault) -> None:
     """`status`, `advance` and `deploy` say it in two lines; what is served and published stays; once mended it goes on."""
@@ -297,6 +298,7 @@ READERS: dict[str, Callable[[Store], object]] = {
 }
 
 
+@pytest.mark.fault(50)
 @pytest.mark.parametrize("damage", READERS)
 def test_every_damaged_column_is_a_fault_of_the_state(tmp_path: Path, damage: str) -> None:
     """Whichever column is damaged, reading it says that the database is, and what to do: never a bug of the tool."""
@@ -342,6 +344,7 @@ def in_progress(lab: Lab) -> dict[str, str]:
     return dict(found)
 
 
+@pytest.mark.fault(47)
 def test_full_disk_at_the_install(host: Lab) -> None:
     """No room for the live file: critical with its hint, the old file whole; with room again the rollover ends, and so does the next."""
     wanted = in_progress(host)
@@ -376,6 +379,7 @@ def test_nothing_there_yet(start_lab: Callable[..., Lab]) -> None:
     only_serves(lab, new)
 
 
+@pytest.mark.fault(50)
 def test_starting_anew(start_lab: Callable[..., Lab]) -> None:
     """With the database lost and no backup, `adopt` takes over what is served, as docs/state.md says, and renewals go on."""
     lab = start_lab(ttl=TTL, senders=False)

@@ -157,6 +157,7 @@ def test_a_common_name_is_no_name() -> None:
     assert "is for no name" in error.message
 
 
+@pytest.mark.fault(36)
 def test_a_key_of_another_certificate() -> None:
     """A key that does not belong to the certificate is refused."""
     assert refusal(sound(), private=OTHER.leaf.key).code == Fault.KEY_MISMATCH
@@ -208,6 +209,7 @@ def test_a_certificate_of_a_ca() -> None:
     assert "fullchain.pem" in error.hint
 
 
+@pytest.mark.fault(37)
 @pytest.mark.parametrize(
     "above",
     [(IMPOSTOR,), (PKI.root,), (PKI.intermediate, OTHER.root), (PKI.leaf, PKI.intermediate), (NO_CA,)],

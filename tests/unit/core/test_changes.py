@@ -101,6 +101,7 @@ def test_protection_removes_nothing_and_keeps_the_ttl() -> None:
     assert change.result == r("A B")
 
 
+@pytest.mark.fault(39)
 def test_a_revoked_key_is_never_published() -> None:
     """A revoked key that is presented is critical and publishes nothing."""
     assert added(protecting, look("A", "B"), states={"B": State.REVOKED}) is None
@@ -294,6 +295,7 @@ def shared(words: str, first: str, second: str, **it: Any) -> View:
     return replace(found, world=replace(found.world, managed={"t.example.org.": r("A B C")}))
 
 
+@pytest.mark.fault(35)
 def test_what_is_presented_at_either_name_is_protected_at_the_common_target() -> None:
     """Owners that are CNAMEs to one target share its RRset: the union counts."""
     found = shared("A", "A", "B")
@@ -310,6 +312,7 @@ def test_one_update_is_sent_to_a_common_target() -> None:
     assert [(c.target, c.add) for c in step.changes] == [("t.example.org.", r("B"))]
 
 
+@pytest.mark.fault(35)
 def test_what_one_name_still_presents_stays_at_the_common_target() -> None:
     """Retire only when all have switched."""
     found = shared("A B", "B", "A", goal="B", active="B")

@@ -125,6 +125,7 @@ def test_a_goal_that_can_never_be_served_lets_nobody_wait(state: State | None) -
     assert deployed(world("B", ledger=WAITING, vault="A C"), "C").goal == fp("C")
 
 
+@pytest.mark.fault(42)
 @pytest.mark.parametrize(("since", "queued"), [(-1, True), (-119, True), (-120, False)])
 def test_while_an_install_is_open_the_newer_one_is_queued(since: float, *, queued: bool) -> None:
     """While an install is open it is queued; one that has had twice verify_timeout holds none back †."""

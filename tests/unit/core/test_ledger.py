@@ -146,6 +146,7 @@ def test_nothing_is_gone_in_a_sighting_that_is_not_complete(seen: OwnerSighting)
     assert entry(it, "A").gone == at(-10)
 
 
+@pytest.mark.fault(23)
 def test_a_relapse_starts_over() -> None:
     """An RRset that is shown again is not gone, however long it was."""
     it = see(book(past("A", -190)), owner("A B", "A"), -5)
@@ -195,6 +196,7 @@ def test_nothing_is_gone_without_a_signed_answer_that_agrees_with_our_clock() ->
     assert left(it, "B") == 2 * TTL - 10
 
 
+@pytest.mark.fault(66)
 def test_what_the_clock_says_has_not_come_yet_starts_over() -> None:
     """Instants in the future start over, in a run whose clock is confirmed."""
     it = see(book(past("A", 500)), owner("A B"), 0)
@@ -210,6 +212,7 @@ def test_an_unconfirmed_clock_moves_no_instant() -> None:
     assert entry(it, "A").gone == at(-10)
 
 
+@pytest.mark.fault(67)
 def test_a_clock_that_is_wrong_across_a_reboot_makes_nothing_forgotten() -> None:
     """Forgetting is a wait that is over: it too needs a run whose clock is confirmed."""
     far = Instant(NOW.wall + timedelta(days=3650), 30.0, "boot 2")

@@ -449,6 +449,7 @@ def test_an_endpoint_that_presents_nothing_is_not_reloaded_for() -> None:
     assert not isinstance(decided(it, look("A B", "silent", "B")), ReloadStep)
 
 
+@pytest.mark.fault(57)
 def test_one_process_of_several_that_was_not_reloaded_is_seen() -> None:
     """An endpoint that presents both, at different connections, presents something else."""
     it = world("B", ledger=[READY], loaded="B", install=opened(-1))
@@ -597,6 +598,7 @@ NOT_QUIET = {
 }
 
 
+@pytest.mark.fault(59)
 @pytest.mark.parametrize("seen", NOT_QUIET.values(), ids=NOT_QUIET)
 def test_nothing_is_withdrawn_while_anything_else_could_be_presented(seen: Sighting) -> None:
     """8. Every endpoint was reached, and nothing else is presented, in the live file too."""

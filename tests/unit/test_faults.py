@@ -1,0 +1,96 @@
+"""docs/faults.md is what the markers say, and what belongs to a later capability is refused by name."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from rollover.cli.app import main as rollover
+from rollover.config import load
+from rollover.core.errors import ConfigError
+from tests.faults import FAULTS, ROOT, TABLE, marked, table
+
+TESTS = list(marked())
+
+
+def test_the_table_is_the_one_that_is_made() -> None:
+    """What is committed is what `python -m tests.faults` writes."""
+    assert TABLE.read_text() == table(TESTS), "run `python -m tests.faults`"
+
+
+def test_every_fault_has_a_test_or_waits_by_name() -> None:
+    """All eighty, in order; no marker has another number."""
+    assert list(FAULTS) == list(range(1, 81))
+    shown = {number for test in TESTS for number in test.numbers}
+    assert shown <= set(FAULTS)
+    assert [n for n, fault in FAULTS.items() if n not in shown and not fault.waits] == []
+
+
+def test_every_marker_is_read_and_on_a_test_that_is_run() -> None:
+    """A number that is computed, or a marker on a helper, would be left out of the table unseen."""
+    written = sum(path.read_text().count("@pytest.mark.fault(") for path in (ROOT / "tests").rglob("test_*.py"))
+    own = Path(__file__).read_text().count('"@pytest.mark.fault("')
+    assert len(TESTS) == written - own
+    assert [t for t in TESTS if not t.name.startswith("test_")] == []
+    assert {t.path.split("/")[1] for t in TESTS} <= {"rollover", "servers", "unit"}
+
+
+@pytest.mark.parametrize("number", FAULTS)
+def test_every_reaction_is_where_the_table_says(number: int) -> None:
+    """The functions that are named exist: whoever takes one out knows which tests have to fail."""
+    for name in FAULTS[number].by.split(", "):
+        room, module, *path = name.split(".")
+        found = ast.parse((ROOT / "rollover" / room / f"{module}.py").read_text()).body
+        for part in path:
+            (it,) = (
+                x
+                for x in found
+                if isinstance(x, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and x.name == part
+            )
+            found = it.body
+
+
+SMALLEST = """
+[dns]
+primary = "192.0.2.53"
+tsig_key = "/etc/rollover/tsig.key"
+[services.mail]
+hosts = ["mail.example.org"]
+{}
+[[services.mail.install]]
+kind = "postfix"
+chain_file = "/etc/rollover/live/mail.pem"
+{}
+"""
+
+
+@pytest.mark.fault(44, 59, 78)
+@pytest.mark.parametrize(
+    ("service", "after", "named"),
+    [
+        ("standby = true", "", "services.mail.standby"),
+        ('key_type = "rsa-2048"', "", "services.mail.key_type"),
+        ("", '[services.mail.acme]\ndirectory = "https://acme.example/"', "services.mail.acme"),
+        ('probe = ["/usr/local/bin/probe"]', "", "services.mail.probe"),
+        ("", '[tlsrpt]\nmailbox = "/var/mail/tlsrpt"', "tlsrpt"),
+    ],
+)
+def test_a_key_of_a_later_capability_is_refused(tmp_path: Path, service: str, after: str, named: str) -> None:
+    """Standby keys, own orders, an external probe, TLSRPT: nobody relies on what has no effect. See mistakes._unknown."""
+    file = tmp_path / "rollover.toml"
+    file.write_text(SMALLEST.format(service, after))
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert caught.value.exit_code == 78
+    assert f"{named}: unknown key" in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.fault(44)
+@pytest.mark.parametrize("command", ["emergency", "renew", "csr"])
+def test_a_command_of_a_later_capability_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a person would run when the CA revokes says that it does not exist: 64, and nothing is done."""
+    assert rollover([command, "mail"]) == 64
+    assert f"no such command: {command}" in capsys.readouterr().err
