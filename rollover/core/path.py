@@ -19,6 +19,7 @@ from rollover.core.tlsa import Chain, Link
 
 if TYPE_CHECKING:
     from cryptography import x509
+    from OpenSSL import crypto
 
 T = TypeVar("T", bound="x509.ExtensionType")
 
@@ -145,12 +146,20 @@ def _find_path(chain: Chain, anchors: Sequence[bytes], *, now: datetime, flags: 
             if not serves_tls(certificate):
                 return f"not meant for TLS servers: {label(certificate)}"
     except crypto.X509StoreContextError as error:
-        return f"{error}: {label(error.certificate.to_cryptography())}"
+        return f"{error}: {_label_of(error.certificate)}"
     except (crypto.Error, ValueError):
         return "a certificate on the path cannot be decoded"
     except CertificateError as error:
         return error.message
     return path
+
+
+def _label_of(certificate: crypto.X509) -> str:
+    """Return the label of what OpenSSL could read; cryptography is stricter."""
+    try:
+        return label(certificate.to_cryptography())
+    except ValueError:
+        return "a certificate that cannot be decoded"
 
 
 def issued(child: x509.Certificate, parent: x509.Certificate, below: int = 0) -> bool:
