@@ -7,6 +7,7 @@ only when it is called: `rollover status` does not pay for what other commands n
 from __future__ import annotations
 
 import ctypes
+import io
 import resource
 import sys
 from collections.abc import Sequence
@@ -119,6 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in *argv* (default: of the process); return the exit code. Never raises."""
     arguments = tuple(sys.argv[1:] if argv is None else argv)
     _leave_no_core()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without "…" must not end a command half-way
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = _run(list(arguments))  # a list of its own: typer takes it apart
         sys.stdout.flush()
