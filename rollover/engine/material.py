@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +58,7 @@ def _read(path: Path, *, secret: bool) -> bytes:
     if secret:
         _refuse_open(path)
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE + 1)
+        content = read_regular(path)
     except PermissionError as error:
         raise PermissionsError(
             f"cannot read {path}: {error.strerror}", hint="run this as root, as the ACME client does"
@@ -72,6 +73,21 @@ def _read(path: Path, *, secret: bool) -> bytes:
             f"{path} is larger than any certificate ({MAX_FILE} octets)", hint="give the certificate file"
         )
     return content
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the content of a regular file, MAX_FILE octets and one at the most. Raises OSError.
+
+    A FIFO that somebody put into a lineage must not hold us up, nor a huge file fill our memory.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_FILE + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_open(path: Path) -> None:

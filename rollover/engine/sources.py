@@ -12,6 +12,7 @@ from pathlib import Path
 from rollover.config.models import ServiceConfig
 from rollover.core.errors import CertificateError, ConfigError
 from rollover.engine.host import Host
+from rollover.engine.material import read_regular
 
 Files = tuple[Path, Path | None]  # fullchain, key
 
@@ -82,7 +83,7 @@ def digest(files: Files) -> str:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as error:
         return type(error).__name__.encode()
 
@@ -92,7 +93,7 @@ def leaf_fingerprint(path: Path) -> str:
     from rollover.core.pem import certificates_from_pem
 
     try:
-        found = certificates_from_pem(path.read_bytes())
+        found = certificates_from_pem(read_regular(path))
     except (OSError, CertificateError):
         found = ()
     return hashlib.sha256(found[0]).hexdigest() if found else "unreadable"
