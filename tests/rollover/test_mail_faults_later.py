@@ -112,7 +112,6 @@ def test_main_cf_is_pointed_elsewhere_before_the_old_record_goes(lab: Lab) -> No
     only_serves(lab, new)
 
 
-@pytest.mark.fault(48)
 @pytest.mark.lab(ttl=TTL)
 def test_a_live_file_is_spoiled_between_install_and_reload(lab: Lab) -> None:
     """Between rename and reload somebody's copy with the key of another certificate gets in: the next tick sets it right.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,12 @@ import pytest
 from rollover.cli.app import main as rollover
 from rollover.config import load
 from rollover.core.errors import ConfigError
+from rollover.core.problems import Level
+from rollover.core.sighting import OwnerSighting
+from rollover.core.tlsa import Tlsa
+from rollover.engine import check
 from tests.faults import FAULTS, ROOT, TABLE, marked, table
+from tests.unit.core.worlds import owner, r, server
 
 TESTS = list(marked())
 
@@ -94,3 +100,23 @@ def test_a_command_of_a_later_capability_is_refused(command: str, capsys: pytest
     """What a person would run when the CA revokes says that it does not exist: 64, and nothing is done."""
     assert rollover([command, "mail"]) == 64
     assert f"no such command: {command}" in capsys.readouterr().err
+
+
+def warned(seen: OwnerSighting) -> list[str]:
+    """Return what `check` warns of in the records of an owner, each with its hint."""
+    rows = list(check._records(seen))
+    assert [row for row in rows if row.level is not Level.WARNING or not row.hint] == []
+    return [row.what for row in rows]
+
+
+@pytest.mark.fault(20, 31)
+def test_check_warns_of_odd_ttls_and_malformed_records() -> None:
+    """Before a rollover takes days, or nothing at all, and of a digest cut short, which stays until a person removes it."""
+    assert warned(owner(server("A", "ns1", primary=True, ttl=3600))) == []
+    (short,) = warned(owner(server("A", "ns1", primary=True, ttl=0)))
+    assert short.startswith("TTL 0 s is shorter than is usual")
+    (long,) = warned(owner(server("A", "ns1", primary=True, ttl=86401)))
+    assert long == "TTL 86401 s: a rollover takes 48 h"
+    cut = replace(server("A", "ns1", primary=True, ttl=3600), rrset=r("A") | {Tlsa(3, 1, 1, bytes(20))})
+    (unusable,) = warned(owner(cut))
+    assert "has an unusable record: 3 1 1 00" in unusable
