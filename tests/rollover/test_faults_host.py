@@ -93,7 +93,7 @@ def test_a_lineage_that_is_deleted(lab: Lab) -> None:
 @pytest.mark.fault(72)
 @pytest.mark.lab(ttl=TTL, senders=False)
 def test_nobody_can_be_told(lab: Lab) -> None:
-    """With output, alerts and the file for monitoring all failing, what is due is done all the same, and the exit code tells.
+    """With output, alerts and the file for monitoring all failing, what is due is done all the same.
 
     See alert.raise_alerts, status.publish_status.
     """
@@ -120,7 +120,7 @@ def test_nobody_can_be_told(lab: Lab) -> None:
                 check=False,
                 timeout=120,
             )
-        print("exit", done.returncode)
+        assert done.returncode in {0, 73, 75}, done
     finally:
         published.unlink()
     assert lab.served() == new.spki
