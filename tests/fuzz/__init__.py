@@ -1,0 +1,1 @@
+"""What comes from outside, as octets that somebody hostile or a failing disk chose (docs/fuzzing.md)."""
