@@ -18,7 +18,7 @@ import re
 import sqlite3
 import stat
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 WINDOW = 12  # octets: 2^-96 for an accident
+BATCH = 1 << 20  # octets
 SQLITE = b"SQLite format 3\0"
 BINARY, REVERSED, ESCAPED, HEXADECIMAL, BASE64, DECIMAL = (
     "binary",
@@ -94,22 +95,48 @@ class Search:
 
     def tree(self, *directories: str | Path) -> list[Finding]:
         """Search every file below *directories*, its path, where it leads if it is a link, and rows of databases."""
-        found: set[Finding] = set()
-        for path in (p for directory in directories for p in _walk(Path(directory))):
-            found.update(self.octets(os.fsencode(path), f"{path} (its name)"))
-            kind = path.lstat().st_mode
-            if stat.S_ISLNK(kind):
-                found.update(self.octets(os.fsencode(path.readlink()), str(path)))
-            elif stat.S_ISREG(kind):
-                content = path.read_bytes()
-                found.update(self.octets(content, str(path)))
-                if content.startswith(SQLITE):
-                    found.update(self.octets(_rows(path), str(path)))
-        return sorted(found)
+        return self._each(x for directory in directories for path in _walk(Path(directory)) for x in _contents(path))
 
     def given(self, things: Sequence[Given]) -> list[Finding]:
-        """Search what a traced run gave away."""
-        return sorted({x for thing in things for x in self.octets(thing.content, thing.place)})
+        """Search what a traced run gave away; what was written to one place is one text, in the order of the calls."""
+        together: dict[str, list[bytes]] = {}
+        for thing in things:
+            together.setdefault(thing.place, []).append(thing.content)
+        environments = [place for place in together if place.endswith(": environment")]
+        for place in environments:  # a program that was started twice, in the same one
+            together[place] = list(dict.fromkeys(together[place]))
+        return self._each((b"".join(pieces), place) for place, pieces in together.items())
+
+    def _each(self, contents: Iterable[tuple[bytes, str]]) -> list[Finding]:
+        """Search many, small ones together: only where something is in a batch is it asked for in which."""
+        found: set[Finding] = set()
+        batch: list[tuple[bytes, str]] = []
+        size = 0
+        for content, place in contents:
+            batch.append((content, place))
+            size += len(content)
+            if size > BATCH:
+                found |= self._in_batch(batch)
+                batch, size = [], 0
+        return sorted(found | self._in_batch(batch))
+
+    def _in_batch(self, batch: Sequence[tuple[bytes, str]]) -> set[Finding]:
+        if not self.octets(b"\n\0\n".join(content for content, _ in batch), ""):
+            return set()
+        return {x for content, place in batch for x in self.octets(content, place)}
+
+
+def _contents(path: Path) -> Iterator[tuple[bytes, str]]:
+    """Yield what can be searched of one path, and what that is called."""
+    yield os.fsencode(path), f"{path} (its name)"
+    kind = path.lstat().st_mode
+    if stat.S_ISLNK(kind):
+        yield os.fsencode(path.readlink()), str(path)
+    elif stat.S_ISREG(kind):
+        content = path.read_bytes()
+        yield content, str(path)
+        if content.startswith(SQLITE):
+            yield _rows(path), str(path)
 
 
 def _needles(pem: bytes) -> Iterator[tuple[str, bytes]]:
@@ -195,26 +222,13 @@ def traced(
     inject: str = "",
 ) -> Run:
     """Run *command* to its end under strace; *also*: further calls to note; *inject*: a fault, as strace(1) writes it."""
-    faults = ["-e", f"inject={inject}"] if inject else []
+    # --seccomp-bpf stops at these calls only, which is five times as quick; no signal is injected with it.
+    faults = ["-e", f"inject={inject}"] if inject else ["--seccomp-bpf"]
     watched = ",".join(dict.fromkeys((*WRITES, *STARTS, *also)))
+    # -v: environments in full. -s: nothing that is written here is longer.
+    strace = ["strace", "-f", "-q", "-v", "-yy", "-xx", "-s", "2000000", "-e", f"trace={watched}"]
     done = subprocess.run(
-        # -v: environments in full. -s: no chain, and nothing else here, is longer.
-        [
-            "strace",
-            "-f",
-            "-q",
-            "-v",
-            "-yy",
-            "-xx",
-            "-s",
-            "2000000",
-            "-e",
-            f"trace={watched}",
-            *faults,
-            "-o",
-            log,
-            *command,
-        ],
+        [*strace, *faults, "-o", log, *command],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         env=env,
