@@ -72,7 +72,7 @@ FAULTS: dict[int, Fault] = {
     13: Fault("The primary is down.", "Named; nothing is installed or withdrawn until it is back.", "core.servers.incomplete, core.machine.withdraw"),
     14: Fault("The zone moved, or a cut appears between host and owner.", "Who has the name is found anew; without our primary nothing goes on.", "dns.conversation._Talk.ask, core.gates.propagate"),
     15: Fault("The update is taken, and the signer cannot sign it.", "What is not served signed is not published; nothing is installed.", "dns.update.read_back, core.gates.propagate"),
-    16: Fault("The primary shows another view than the public servers.", "Every public server has to have it: never installed, named.", "core.servers.lacking"),
+    16: Fault("The primary shows another view than the public servers.", "Every public server has to have it: never installed, named.", "core.servers.lacking, core.servers.incomplete"),
     17: Fault("A zone from a backup comes back in the middle of the wait.", "Published again, waited for from the start.", "core.changes.publishing, core.ledger.observe"),
     18: Fault("Somebody deletes the record of what is served.", "Put back at the next tick, before all else.", "core.changes.protecting"),
     19: Fault("Somebody changes the TTL in the middle of the wait.", "Each RRset is waited for with the largest TTL it was seen with.", "core.ledger.observe"),

@@ -30,7 +30,7 @@ from tests.rollover.driving import (
 )
 from tests.rollover.scene import due
 
-TTL = 1
+TTL = 2
 SPANS = {"check_every": "30s", "retain": "1s", "drain": "1s", "verify_timeout": "5s"}
 
 
