@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 from contextlib import suppress
 
 from cryptography import x509
@@ -22,6 +23,7 @@ from rollover.core.certificate import (
     trusted,
 )
 from rollover.core.errors import CertificateError
+from rollover.core.sender import Verdict, verdict
 from rollover.core.tlsa import Chain, Tlsa, matches
 from rollover.mail.livefile import usable_chain
 from tests.pki import DAY, HOST, NOW, SERVER_AUTH, Pki, identifiers, key, make
@@ -76,8 +78,12 @@ def _presented(ders: list[bytes]) -> None:
 
 
 def _judge(chain: Chain) -> None:
-    for record in (Tlsa(3, 1, 1, b"\0" * 32), Tlsa(2, 0, 1, b"\0" * 32), Tlsa(2, 1, 0, b"\0")):
+    last, leaf = chain.links[-1], chain.links[0]
+    records = [Tlsa(3, 1, 1, b"\0" * 32), Tlsa(2, 0, 1, b"\0" * 32), Tlsa(2, 1, 0, b"\0"), Tlsa(2, 1, 0, leaf.spki)]
+    records += [Tlsa(2, 0, 0, last.der), Tlsa(2, 1, 0, last.spki), Tlsa(2, 0, 1, hashlib.sha256(last.der).digest())]
+    for record in records:
         matches(record, chain)
+        assert isinstance(verdict(frozenset({record}), chain, names=[HOST], now=NOW), Verdict)
     try:
         known = facts(chain)
         covers(known.names, HOST)

@@ -45,11 +45,14 @@ def steps(it: Target, octets: bytes) -> Steps:
     return frozenset(found)
 
 
-def fewest(it: Target, inputs: Iterable[bytes], most: int) -> tuple[list[bytes], int]:
-    """Return at most *most* of *inputs*, those first that add most, the shorter first; and how many steps they take."""
+def fewest(it: Target, seeds: Iterable[bytes], inputs: Iterable[bytes], most: int) -> tuple[list[bytes], int]:
+    """Return at most *most* of *inputs* that add to *seeds*; and how many steps all take.
+
+    Those first that add most, the shorter first.
+    """
+    covered: set[tuple[CodeType, int, int]] = set().union(*(steps(it, octets) for octets in seeds))
     reached = {octets: steps(it, octets) for octets in sorted(set(inputs), key=lambda x: (len(x), x))}
     chosen: list[bytes] = []
-    covered: set[tuple[CodeType, int, int]] = set()
     while len(chosen) < most:
         best = max(reached, key=lambda octets: len(reached[octets] - covered), default=b"")
         if not reached or not reached[best] - covered:
