@@ -106,6 +106,8 @@ class Moves:
             yield Move(what, self._kept(scene, world, book), fault)
         elif isinstance(step, Activate):
             yield Move("activates", self._kept(scene, world, goals.activate(book, NOW)), fault)
+        if not isinstance(step, Rest):
+            yield Move("looks", self._kept(scene, world), _also(fault, "looks, and is killed"))
 
     def _kept(self, scene: Scene, world: World, book: Book | None = None) -> Scene:
         return self.memory.scene(scene, world.book if book is None else book, world.ledgers[OWNER])

@@ -48,6 +48,7 @@ MASKS = {rrset: mask for mask, rrset in enumerate(RRSETS)}
 ENDPOINTS = tuple(Endpoint(HOST, address, 25) for address in ("192.0.2.25", "192.0.2.26"))
 
 FAULTS = frozenset({
+    "looks, and is killed",  # what was seen is stored, nothing is decided
     "update killed",  # the intent is stored, nothing is sent
     "update refused",
     "answer lost",  # the update is applied, and nobody knows; or the run is killed after it
