@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.sim.materials import certificate
 from tests.sim.nameservers import Node
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Event = tuple[str, int]
 
 WAITS = (1, 5, 20, 61, 100, 101, 130, 310, 450, 901, 1300)
-SKEWS = (0.0, 0.0, -3600.0, 8.0, 200.0, 86400.0 * 30)
+SKEWS = (0.0, 8.0, -3600.0, 8.0, 200.0, 86400.0 * 30)
 #: What may go wrong with the next effect of the tool that it can go wrong with.
 FAULTS = ("refused", "answer lost", "delayed", "lost", "not applied", "disk full", "reload fails", "state disk full")
 
@@ -60,6 +60,14 @@ def _toggle_signature(p: Play, n: int) -> None:
     server.badly_signed = not server.badly_signed
     p.world.excuse("a server's signatures were mended over an RRset that nobody could fetch before")
     p.world.say(f"the signatures of {server.label} are {'bad' if server.badly_signed else 'good'}")
+
+
+def _toggle_cut_off(p: Play, n: int) -> None:
+    server = _secondary(p, n)
+    server.lagging = server.reached
+    server.reached = not server.reached
+    p.world.say(f"{server.label} is {'back' if server.reached else 'cut off from here; others still ask it'}")
+    p.world.transfers()
 
 
 def _relapse(p: Play, n: int) -> None:
@@ -207,12 +215,18 @@ def _clock(p: Play, n: int) -> None:
     p.world.say(f"the clock is wrong by {p.world.skew:g} s")
 
 
-def _until_due(p: Play, n: int) -> None:
+def _reboot_without_clock(p: Play, n: int) -> None:
+    """Boot with a clock that nothing has set yet."""
+    _clock(p, n)
+    _reboot(p, n)
+
+
+def _until_due(p: Play, n: int, **how: Any) -> None:
     """Wait until the next step is due, or a second less: where a rule is a second short, this is when it shows."""
     seconds = p.seconds_until_due(n)
     if seconds is not None and seconds < 5000:
         p.world.wait(max(0.0, seconds - (1.0, 0.0, 0.4)[n % 3]))
-    p.tick()
+    p.tick(**how)
 
 
 def _fault(p: Play, n: int) -> None:
@@ -226,6 +240,8 @@ EVENTS: dict[str, Callable[[Play, int], object]] = {
     "a person looks": lambda p, n: p.tick(asked=True),
     "wait": lambda p, n: p.world.wait(WAITS[n % len(WAITS)]),
     "wait until it is due": _until_due,
+    "a fault when it is due": lambda p, n: _until_due(p, 1, fault=FAULTS[n % len(FAULTS)]),
+    "a kill when it is due": lambda p, n: _until_due(p, 1, die_in=n + 1),
     "deploy": lambda p, n: p.deploy(n),
     "deploy that is killed": lambda p, n: p.deploy(n, die_in=n + 1),
     "deploy with the same key": lambda p, n: p.deploy(n, same_key=True),
@@ -237,6 +253,7 @@ EVENTS: dict[str, Callable[[Play, int], object]] = {
     "resume": lambda p, n: p.resume(n),
     "lag": _toggle_lag,
     "away": _toggle_away,
+    "cut off": _toggle_cut_off,
     "bad signatures": _toggle_signature,
     "relapse": _relapse,
     "restored zone": _restored,
@@ -251,6 +268,7 @@ EVENTS: dict[str, Callable[[Play, int], object]] = {
     "restart": _restart,
     "reboot": _reboot,
     "clock": _clock,
+    "reboot without a clock": _reboot_without_clock,
     "out of reach": _reach,
     "deaf to a reload": _deaf,
     "a process with another certificate": _stale_process,

@@ -22,14 +22,15 @@ from rollover.state.store import Store
 
 Mutation = Callable[[Any], object]
 MUTANTS: dict[str, Mutation] = {}
+NEEDS: dict[str, set[str]] = {}
 
 
-def mutant(name: str) -> Callable[[Mutation], Mutation]:
-    """Enter a mutant under its name."""
+def mutant(name: str, *needs: str) -> Callable[[Mutation], Mutation]:
+    """Enter a mutant under its name; *needs*: the events, and the form of the world, without which nobody would notice."""
 
     def enter(it: Mutation) -> Mutation:
         assert name not in MUTANTS, name
-        MUTANTS[name] = it
+        MUTANTS[name], NEEDS[name] = it, set(needs)
         return it
 
     return enter
@@ -105,7 +106,7 @@ def _(patch: Any) -> None:
     patch.setattr(view, "wait_left", wait_left)
 
 
-@mutant("ready at one owner is ready at all")
+@mutant("ready at one owner is ready at all", "two zones")
 def _(patch: Any) -> None:
     def ready_left(self: View, goal: Any) -> float | None:
         found = [
@@ -131,17 +132,7 @@ def _(patch: Any) -> None:
     patch.setattr(memory, "observe", observe)
 
 
-@mutant("gone from one server is gone")
-def _(patch: Any) -> None:
-    whole = ledger._look_again
-
-    def look_again(entry: Any, shown: Any, now: Instant, known_gone: Any, agrees: bool) -> Any:
-        return whole(entry, set(list(sorted(shown, key=repr))[:1]), now, known_gone, agrees)
-
-    patch.setattr(ledger, "_look_again", look_again)
-
-
-@mutant("a relapse is not noticed")
+@mutant("a relapse is not noticed", "relapse")
 def _(patch: Any) -> None:
     whole = ledger._look_again
 
@@ -151,24 +142,24 @@ def _(patch: Any) -> None:
     patch.setattr(ledger, "_look_again", look_again)
 
 
-@mutant("a server that is behind does not hold the clock back")
+@mutant("a server that is behind does not hold the clock back", "lag")
 def _(patch: Any) -> None:
     patch.setattr(ledger, "incomplete", lambda seen: [x for x in servers.incomplete(seen) if "stale" not in x.code])
 
 
-@mutant("a server that is away does not hold the clock back")
+@mutant("a server that is away does not hold the clock back", "cut off")
 def _(patch: Any) -> None:
     patch.setattr(
         ledger, "incomplete", lambda seen: [x for x in servers.incomplete(seen) if "unreachable" not in x.code]
     )
 
 
-@mutant("a server comes back with news, and nobody listens")
+@mutant("a server comes back with news, and nobody listens", "cut off", "somebody changes it and back")
 def _(patch: Any) -> None:
     patch.setattr(ledger, "_came_back_with_news", lambda before, seen: False)
 
 
-@mutant("what was there between two looks is not thought of")
+@mutant("what was there between two looks is not thought of", "somebody changes it and back")
 def _(patch: Any) -> None:
     whole = ledger.observe
 
@@ -178,14 +169,9 @@ def _(patch: Any) -> None:
     patch.setattr(memory, "observe", observe)
 
 
-@mutant("an update whose answer is lost will not land")
+@mutant("an update whose answer is lost will not land", "a fault when it is due", "rollback")
 def _(patch: Any) -> None:
     patch.setattr(ledger, "MAY_LAND", 0.0)
-
-
-@mutant("an update is not entered before it is sent")
-def _(patch: Any) -> None:
-    patch.setattr(effects, "intend", lambda before, rrset, ttl, now: before)
 
 
 @mutant("an update is entered with its own TTL only")
@@ -196,7 +182,7 @@ def _(patch: Any) -> None:
     patch.setattr(effects, "intend", intend)
 
 
-@mutant("the wall clock alone measures a wait")
+@mutant("the wall clock alone measures a wait", "clock")
 def _(patch: Any) -> None:
     def elapsed(since: Instant, now: Instant) -> float:
         return max(0.0, (now.wall - since.wall).total_seconds())
@@ -205,7 +191,7 @@ def _(patch: Any) -> None:
         patch.setattr(module, "elapsed", elapsed)
 
 
-@mutant("a clock that nobody confirmed measures a wait")
+@mutant("a clock that nobody confirmed measures a wait", "reboot without a clock")
 def _(patch: Any) -> None:
     whole, made = ledger.observe, look.Sighting
 
@@ -219,7 +205,7 @@ def _(patch: Any) -> None:
     patch.setattr(look, "Sighting", sighting)
 
 
-@mutant("an instant in the future is believed")
+@mutant("an instant in the future is believed", "clock")
 def _(patch: Any) -> None:
     for module in (ledger, memory):
         patch.setattr(module, "not_in_future", lambda instant, now: instant)
@@ -231,11 +217,6 @@ def _(patch: Any) -> None:
 
 
 # ------------------------------------------------------------------------------------------ propagation
-
-
-@mutant("propagation is not waited for")
-def _(patch: Any) -> None:
-    patch.setattr(machine, "propagate", _nothing)
 
 
 @mutant("one server that has the record is enough")
@@ -253,15 +234,10 @@ def _without_shown(of: Ledger, chain: Any, patience: Patience, now: Instant) -> 
     return ledger.wait_left(replace(of, entries=tuple(e for e in of.entries if e.gone)), chain, patience, now)
 
 
-@mutant("bad signatures are good enough")
+@mutant("bad signatures are good enough", "bad signatures")
 def _(patch: Any) -> None:
     patch.setattr(gates, "badly_signed", lambda owner: ())
     patch.setattr(gates, "_resolver_holds", _nothing)
-
-
-@mutant("every goal is gated as a return is")
-def _(patch: Any) -> None:
-    patch.setattr(View, "is_return", property(lambda self: True))
 
 
 @mutant("a return is never gated")
@@ -296,14 +272,14 @@ def _(patch: Any) -> None:
     patch.setattr(machine, "protecting", _nothing)
 
 
-@mutant("somebody else's combination gets no record")
+@mutant("somebody else's combination gets no record", "foreign record")
 def _(patch: Any) -> None:
     whole = changes.needed
     for module in (changes, view):
         patch.setattr(module, "needed", lambda chain, rrset, params: whole(chain, EMPTY, params or ((3, 1, 1),)))
 
 
-@mutant("records of others are withdrawn too")
+@mutant("records of others are withdrawn too", "foreign record")
 def _(patch: Any) -> None:
     def withdrawing(it: View, owner: Any) -> Any:
         return changes._without(it, owner, changes._current(owner) or EMPTY)
@@ -317,7 +293,7 @@ def _(patch: Any) -> None:
     patch.setattr(View, "guarded", lambda self, owner: (self.world.goal.chain,) if self.world.goal is not None else ())
 
 
-@mutant("other services at the owner are forgotten")
+@mutant("other services at the owner are forgotten", "two owners, one target")
 def _(patch: Any) -> None:
     whole = look.Looker.world
 
@@ -327,7 +303,7 @@ def _(patch: Any) -> None:
     patch.setattr(look.Looker, "world", world)
 
 
-@mutant("DANE that somebody switched off is switched on again")
+@mutant("DANE that somebody switched off is switched on again", "somebody deletes all")
 def _(patch: Any) -> None:
     for module in (changes, machine):
         patch.setattr(module, "switched_off", lambda view, owner: False)
@@ -345,7 +321,7 @@ def _(patch: Any) -> None:
     patch.setattr(View, "presentable", lambda self, owner: ())
 
 
-@mutant("an endpoint that nobody reached is taken for proven")
+@mutant("an endpoint that nobody reached is taken for proven", "out of reach")
 def _(patch: Any) -> None:
     def proven(self: View, goal: Any) -> bool:
         return self.loaded(goal) and all(
@@ -402,24 +378,24 @@ def _(patch: Any) -> None:
 # ------------------------------------------------------------------------------------------ installs
 
 
-@mutant("what fails is not taken back")
+@mutant("what fails is not taken back", "deploy what does not work")
 def _(patch: Any) -> None:
     patch.setattr(machine, "judge", _nothing)
 
 
-@mutant("a return is made again and again")
+@mutant("a return is made again and again", "deploy what does not work")
 def _(patch: Any) -> None:
     whole = goals.take_return
     patch.setattr(goals, "take_return", lambda *args: replace(whole(*args), return_spent=False))
 
 
-@mutant("what fails is the goal again")
+@mutant("what fails is the goal again", "deploy what does not work")
 def _(patch: Any) -> None:
     whole = goals.take_return
     patch.setattr(goals, "take_return", lambda book, fingerprint, why: whole(book, book.goal, why))
 
 
-@mutant("a reload that one address did not hear is not repeated")
+@mutant("a reload that one address did not hear is not repeated", "deaf to a reload")
 def _(patch: Any) -> None:
     patch.setattr(machine, "LONGEST_RELOAD_INTERVAL", 1e12)
     patch.setattr(machine, "elapsed_boot", lambda since, now: 0.0)
@@ -440,22 +416,6 @@ def _(patch: Any) -> None:
     patch.setattr(machine, "verify", _nothing)
     patch.setattr(View, "proven", lambda self, goal: self.loaded(goal))
     patch.setattr(View, "presentable", lambda self, owner: ())
-
-
-@mutant("an install that fails to write counts as written")
-def _(patch: Any) -> None:
-    whole = effects._mail_failed
-
-    def mail_failed(*args: Any) -> Any:
-        failed = whole(*args)
-        return _Passed() if args[2] == "install" else failed
-
-    patch.setattr(effects, "_mail_failed", mail_failed)
-    patch.setattr(View, "live_is", lambda self, live, goal: self.world.book.install is not None or True)
-
-
-class _Passed(Exception):
-    """Nothing that anybody handles."""
 
 
 # ------------------------------------------------------------------------------------------ goals
@@ -483,12 +443,12 @@ def _(patch: Any) -> None:
     patch.setattr(goals, "deploy", deploy)
 
 
-@mutant("a paused service goes on")
+@mutant("a paused service goes on", "pause")
 def _(patch: Any) -> None:
     patch.setattr(machine, "paused", _nothing)
 
 
-@mutant("a pause stops what protects, too")
+@mutant("a pause stops what protects, too", "pause")
 def _(patch: Any) -> None:
     patch.setattr(machine, "protect", lambda it: machine.paused(it) if it.world.book.pause else None)
 

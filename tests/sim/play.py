@@ -186,7 +186,7 @@ class Play:
         """Let events happen one after the other."""
         for name, n in events:
             for phase in self.tool.phases():
-                self.met[name if name != "tick with a fault" else f"{FAULTS[n % len(FAULTS)]}", phase] += 1
+                self.met[FAULTS[n % len(FAULTS)] if "a fault" in name else name, phase] += 1
             self.world.say(f"-- {name} {n}")
             EVENTS[name](self, n)
             self.world.check()

@@ -24,8 +24,10 @@ BEGINNINGS = {
 DRIVING = {
     "wait until it is due": 10,
     "tick": 5,
-    "tick with a fault": 3,
-    "tick that is killed": 3,
+    "tick with a fault": 2,
+    "a fault when it is due": 2,
+    "tick that is killed": 2,
+    "a kill when it is due": 2,
     "a person looks": 1,
     "wait": 2,
 }
@@ -33,14 +35,22 @@ DRIVING = {
 ENDED_BY = {
     "lag": "lag",
     "away": "away",
+    "cut off": "cut off",
     "bad signatures": "bad signatures",
     "out of reach": "out of reach",
     "pause": "resume",
     "clock": "clock",
+    "reboot without a clock": "clock",
     "a server leaves": "a server joins",
 }
 #: What cuts a run short, so that the next thing happens in the middle of a step.
-CUTS = ("tick with a fault", "tick that is killed", "deploy that is killed")
+CUTS = (
+    "tick with a fault",
+    "a fault when it is due",
+    "tick that is killed",
+    "a kill when it is due",
+    "deploy that is killed",
+)
 TROUBLES = sorted(set(EVENTS) - set(BEGINNINGS) - set(DRIVING) - {"resume"})
 
 
@@ -51,7 +61,7 @@ def schedule(seed: int) -> list[Event]:
     def one(of: dict[str, int]) -> Event:
         return source.choices(list(of), list(of.values()))[0], source.randrange(24)
 
-    own = source.sample(TROUBLES, source.randrange(3, 9))
+    own = source.sample(TROUBLES, source.randrange(2, 8))
     length = source.randrange(45, 110)
     events: list[Event] = []
     while len(events) < length:
@@ -67,9 +77,11 @@ def _rollover(source: random.Random, begin: Event, driving: list[Event], own: li
         events.append(event)
         events += [ended for left, ended in ends if left <= 0]
         ends = [(left - 1, ended) for left, ended in ends if left > 0]
-        if source.random() < (0.5 if event[0] in CUTS else 0.2):
+        if event[0] in CUTS and source.random() < 0.15:
+            events.append(("rollback", source.randrange(24)))  # a person who saw that it failed
+        if source.random() < (0.5 if event[0] in CUTS else 0.25):
             name, n = source.choice(own), source.randrange(24)
             events.append((name, n))
             if name in ENDED_BY and source.random() < 0.9:
-                ends.append((source.randrange(4), (ENDED_BY[name], 0 if name == "clock" else n)))
+                ends.append((source.randrange(4), (ENDED_BY[name], 0 if ENDED_BY[name] == "clock" else n)))
     return events + [ended for _, ended in ends]

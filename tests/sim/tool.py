@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sqlite3
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from rollover.config.models import AlertConfig, Config, DnsConfig, ServiceConfig
+from rollover.core import certificate
 from rollover.core.errors import CannotStore, RolloverError
 from rollover.core.report import Report
-from rollover.engine import operate
+from rollover.engine import look, operate
 from rollover.engine.adopt import adopt
 from rollover.engine.hands import Hands as EngineHands
 from rollover.engine.host import Host, core_service
@@ -21,11 +23,26 @@ from rollover.engine.material import Material
 from rollover.engine.run import HOOK, run
 from rollover.engine.status import reports
 from rollover.engine.tick import tick
+from rollover.state import vault
 from rollover.state.store import Store
 from rollover.state.vault import Vault
 from tests.sim.hands import Hands, SimEndpoints, SimNames, SimTarget
 from tests.sim.materials import Certificate
 from tests.sim.world import World
+
+
+def _parse_once() -> None:
+    """Let a certificate or key be parsed once, not at every look of every process: it hangs on its bytes alone."""
+    for module, names in (
+        (certificate, ("parse_chain",)),
+        (look, ("parse_chain", "facts")),
+        (vault, ("_is_chain", "_is_key")),
+    ):
+        for name in names:
+            setattr(module, name, functools.cache(getattr(module, name)))
+
+
+_parse_once()
 
 
 class Crash(BaseException):

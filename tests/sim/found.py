@@ -1,0 +1,68 @@
+"""The first seed that saw each mutant: what `tests/sim/run --mutants` printed."""
+
+from __future__ import annotations
+
+FOUND_BY = {
+    "no wait at all": 0,
+    "the wait is a second short": 29,
+    "one TTL where two are to be waited": 7,
+    "min_wait is not looked at": 16,
+    "settle is not looked at": 7,
+    "the TTL of now, not the one that was served": 30,
+    "the shortest wait of all RRsets, not the longest": 1,
+    "an RRset that a server still shows is not waited for": 22,
+    "gone from the primary is gone": 9,
+    "a relapse is not noticed": 50,
+    "a server comes back with news, and nobody listens": 317,
+    "what was there between two looks is not thought of": 85,
+    "an update is entered with its own TTL only": 4,
+    "the wall clock alone measures a wait": 1,
+    "a clock that nobody confirmed measures a wait": 102,
+    "the ledger is forgotten when a rollover ends": 0,
+    "the gate of every update is open": 0,
+    "what is served and lacks its record is not protected": 3,
+    "somebody else's combination gets no record": 4,
+    "records of others are withdrawn too": 4,
+    "only the goal keeps its record": 0,
+    "other services at the owner are forgotten": 4,
+    "DANE that somebody switched off is switched on again": 0,
+    "a withdrawal before the last endpoint": 3,
+    "one connection that shows the new certificate is enough": 3,
+    "the clock of a withdrawal runs from the install": 6,
+    "what is retained is never withdrawn": 0,
+    "a reload that one address did not hear is not repeated": 17,
+    "a live file is never compared with the goal": 0,
+    "proven in no round": 3,
+    "a queued certificate's turn never comes": 6,
+    "a pause stops what protects, too": 4,
+    "what was promised is not stored": 0,
+    "records that this tool made are not noted as its own": 0,
+    "status says well whatever there is": 4,
+}
+
+#: No schedule has seen these yet: rules that stand behind others, or orders of events that are too rare.
+NOT_SEEN_YET = frozenset(
+    {
+        "ready at one owner is ready at all",
+        "a server that is behind does not hold the clock back",
+        "a server that is away does not hold the clock back",
+        "an update whose answer is lost will not land",
+        "an instant in the future is believed",
+        "one server that has the record is enough",
+        "bad signatures are good enough",
+        "a return is never gated",
+        "a rollback is always in a hurry",
+        "an endpoint that nobody reached is taken for proven",
+        "drain is not waited for",
+        "the clock of a withdrawal goes on while something else is shown",
+        "what fails is not taken back",
+        "a return is made again and again",
+        "what fails is the goal again",
+        "a reload of another file counts",
+        "a newer certificate never waits for its turn",
+        "a certificate that was rolled back comes again when its hook does",
+        "a paused service goes on",
+        "a credential whose record is gone counts as ready",
+        "a certificate served by somebody unknown is passed over",
+    }
+)
