@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+#: Seconds by which a wall clock that was found to agree may be wrong; so may be the one of another boot.
+TOLERANCE = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Instant:
@@ -30,12 +33,11 @@ class Instant:
 def elapsed(since: Instant, now: Instant) -> float:
     """Return the seconds that surely passed from *since* to *now*; never negative.
 
-    Within one boot the smaller of both clocks counts; across boots only the wall clock exists.
+    Within one boot the smaller of both clocks counts; across boots only the wall clock exists, which at
+    either end may be wrong by what passes for agreement: less that much is sure to have passed.
     """
     wall = (now.wall - since.wall).total_seconds()
-    if since.boot_id == now.boot_id:
-        wall = min(wall, now.boot - since.boot)
-    return max(0.0, wall)
+    return max(0.0, min(wall, now.boot - since.boot) if since.boot_id == now.boot_id else wall - 2 * TOLERANCE)
 
 
 def elapsed_boot(since: Instant, now: Instant) -> float:

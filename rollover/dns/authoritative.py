@@ -15,13 +15,11 @@ from dataclasses import dataclass, replace
 from rollover.clock import Clock
 from rollover.core.errors import RolloverError
 from rollover.core.sighting import OwnerSighting, ServerAnswer
-from rollover.core.timing import stamp
+from rollover.core.timing import TOLERANCE, stamp
 from rollover.dns.errors import TsigBadTime
 from rollover.dns.hop import Hop, Shared
 from rollover.dns.resolver import MAX_CHAIN, Resolver
 from rollover.dns.settings import DnsSettings, canonical
-
-CLOCK_TOLERANCE = 10.0  # seconds that a TSIG-signed answer may differ from our clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +143,7 @@ class _Look:
             if isinstance(error, TsigBadTime):
                 return False, error.message
         for heard, theirs, ours in pairs:
-            if abs((theirs - ours).total_seconds()) > CLOCK_TOLERANCE:
+            if abs((theirs - ours).total_seconds()) > TOLERANCE:
                 return False, f"clocks differ: {stamp(theirs)} on {heard.server.address}, {stamp(ours)} on this host"
         if not pairs:
             # A primary that gave no answer is told as that; it says nothing about anybody's clock.

@@ -160,8 +160,10 @@ class Scene:
             "install open": book.get("install") is not None,
             "reload recorded": {p: _is_identity(Path(p), told[0]) for p, told in book.get("reloads", {}).items()},
             "managed": managed,
+            # But what a killed update may still make: it is expected for ten minutes, whatever comes after the kill.
             "ledger": {
-                o: sorted(f"{e['rrset']} {e['gone'] is None}" for e in x["entries"]) for o, x in ledgers.items()
+                o: sorted(f"{e['rrset']} {e['gone'] is None}" for e in x["entries"] if e["intended"] is None)
+                for o, x in ledgers.items()
             },
             "live": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in lab.chain_file.parent.iterdir()},
             "vault": sorted(str(p.relative_to(lab.state_directory)) for p in lab.state_directory.rglob("*.pem*")),

@@ -70,3 +70,27 @@ def test_a_failing_schedule_is_shrunk(loop: asyncio.AbstractEventLoop, monkeypat
 
     assert 0 < len(short) < len(events) / 4
     assert failure(shape, short, loop) == "Violation"
+
+
+FOUND = {
+    "a boot with a clock a few seconds ahead ended a wait early": (
+        317,
+        [
+            ("deploy that is killed", 8),
+            ("wait", 12),
+            ("somebody changes it and back", 23),
+            ("wait until it is due", 9),
+            ("reboot without a clock", 13),
+            ("a fault when it is due", 13),
+            ("wait until it is due", 23),
+            ("tick", 11),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_was_found_once_stays_mended(name: str, loop: asyncio.AbstractEventLoop) -> None:
+    """A schedule that once lost mail, made as short as it gets."""
+    seed, events = FOUND[name]
+    play(draw(seed), events, loop)
