@@ -175,7 +175,7 @@ def table(tests: list[Marked]) -> str:
         "# The eighty faults",
         "",
         "Made by `python -m tests.faults` from the markers on the tests; do not edit. Each test named here injects",
-        "exactly that fault and fails when the reaction, in the function named, is taken out.",
+        "exactly that fault, and is meant to fail when the reaction, in the function named, is taken out.",
         "",
         f"{len(FAULTS)} faults, {len(tests)} tests; {real} are shown on real servers or the real system. {waiting} belong to a capability that does not",
         "exist yet: what is tested there is that it is refused, or held back safely, by name.",

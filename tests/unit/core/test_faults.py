@@ -10,7 +10,7 @@ import pytest
 from rollover.core.ledger import Patience, wait_left
 from rollover.core.report import report
 from rollover.core.steps import Install, Phase, Rest, Update
-from rollover.core.timing import Instant
+from rollover.core.timing import TOLERANCE, Instant
 from rollover.core.view import View
 from tests.unit.core.worlds import (
     HOST,
@@ -60,7 +60,7 @@ def test_what_is_served_expires_before_the_next_is_ready() -> None:
 @pytest.mark.parametrize("confirmed", [True, False])
 def test_a_reboot_in_the_middle_of_the_wait(*, confirmed: bool) -> None:
     """Across it only the wall clock tells, and only if the primary confirms it. See timing.elapsed, gates.wait."""
-    it = world("B", ledger=[past("A", -2 * TTL)])
+    it = world("B", ledger=[past("A", -2 * TTL - 2 * TOLERANCE)])
     rebooted = Instant(NOW.wall, 30.0, "boot 2")
     step = decided(it, look("A B", now=rebooted, clock=confirmed, clock_problem="" if confirmed else "BADTIME"))
 
