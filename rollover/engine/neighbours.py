@@ -75,7 +75,11 @@ def neighbours(
         rested = configured is not None and seen is not None and _rested(configured, theirs, seen.timestamp(), now)
         wanted = {theirs.goal, theirs.active, theirs.queued}
         for fingerprint, standing in theirs.standings.items():
-            if standing.state is not State.REMOVED and not (rested and fingerprint in book.standings):
+            if standing.state is State.REMOVED:  # its record may be there again, and old processes may present it
+                kept = configured is not None and not rested
+            else:
+                kept = not (rested and fingerprint in book.standings)
+            if kept:
                 wanted.add(fingerprint)
         for other, target in shared.items():
             for fingerprint in sorted({*wanted, *noted["owners"][other]} - {""}):
