@@ -198,7 +198,7 @@ def test_deployed(shared_lab: Lab, source: Path, bad: Bad) -> None:
 
 def test_missing_certificate(shared_lab: Lab, source: Path) -> None:
     """A path where there is nothing, or a directory, is refused as bad input, not as a fault of the disk."""
-    for path, why in ((source / "gone.pem", "No such file or directory"), (source, "Is a directory")):
+    for path, why in ((source / "gone.pem", "No such file or directory"), (source, "not a regular file")):
         with untouched(shared_lab), modes_kept(shared_lab):
             done = shared_lab.rollover("deploy", path, source / "privkey.pem", "--service", "mail", check=65)
         message, hint = two_lines(done.stderr)
@@ -344,7 +344,7 @@ def not_writable(lab: Lab) -> Iterator[None]:
 PLACES: dict[str, tuple[Callable[[Lab], AbstractContextManager[None]], int, str, str]] = {
     "link": (elsewhere, 77, "is a symbolic link, and is not replaced", "see where it leads"),
     "open-directory": (writable, 77, "others may write there (mode 0777)", "chmod go-w"),
-    "directory-of-somebody": (of_somebody, 77, "who could exchange the key", "chown root"),
+    "directory-of-somebody": (of_somebody, 77, "who could exchange what is written there", "chown root"),
     "read-only": (not_writable, 73, "Read-only file system", "remount it"),
 }
 
