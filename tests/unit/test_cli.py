@@ -211,7 +211,9 @@ def test_verbose_shows_the_traceback_above_the_two_lines(
 
 def test_an_interrupt_of_the_process_is_75() -> None:
     """SIGINT in the middle of a command ends it with one line and exit 75."""
-    heard = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {PROGRAM}"  # a shell's & ignores it
+    heard = (
+        f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {PROGRAM}"  # a shell's & ignores it
+    )
     with subprocess.Popen(
         [sys.executable, "-c", heard, "tlsa", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
