@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from rollover.core.errors import EX_DATAERR, RolloverError
-from rollover.core.ledger import wait_left
+from rollover.core.ledger import held, wait_left
 from rollover.core.model import Book, Credential, OpenInstall, Pause, Standing, State, World, picture
 from rollover.core.sighting import EndpointSighting
 from rollover.core.timing import Instant, elapsed, elapsed_boot, not_earlier, stamp
@@ -206,13 +206,13 @@ def hurry_cost(world: World, fingerprint: str, now: Instant) -> dict[str, tuple[
 
     With it, whether these seconds run from *now*; else some server still gives that RRset, and they
     run from when the record of *fingerprint* is on every server. What ``rollback --now`` says
-    beforehand. One TTL, not two: that is what a resolver can hold.
+    beforehand. One TTL and what is rounded up, not two TTLs: that is what can be held.
     """
     chain = world.credentials[fingerprint].chain
     cost = {}
     for owner in world.service.owners:
         wrong = [e for e in world.ledger(owner).entries if not e.valid_for(chain)]
-        left = max((e.ttl if e.gone is None else e.ttl - elapsed(e.gone, now) for e in wrong), default=0.0)
+        left = max((held(e.ttl) - (elapsed(e.gone, now) if e.gone is not None else 0.0) for e in wrong), default=0.0)
         if left > 0:
             cost[owner] = left, all(e.gone is not None for e in wrong)
     return cost

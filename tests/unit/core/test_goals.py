@@ -274,7 +274,7 @@ def test_row_5_with_now() -> None:
     it = over(states={"B": Standing(State.ACTIVE, fp("A")), "A": State.REMOVED}, ledger=[past("B", None, ttl=300)])
     it = rolled(it, hurry=True)
     assert it.book.hurry == fp("A")
-    assert goals.hurry_cost(it, fp("A"), NOW) == {OWNER: (300, False)}
+    assert goals.hurry_cost(it, fp("A"), NOW) == {OWNER: (303, False)}
 
     assert isinstance(decided(it, look("B", "B", "B")), Update)
     late = decided(it, look(owner("A B", "B"), "B", "B"))
@@ -398,18 +398,21 @@ def test_a_goal_that_is_named_again_stays_what_it_is() -> None:
 
 
 HURRY: dict[str, tuple[list[Any], tuple[float, bool] | None]] = {
-    "what is shown: its whole TTL, from when the record is on every server": ([past("B", None, ttl=300)], (300, False)),
-    "what is gone: the rest of one TTL, not of two, from now": ([past("B", -40)], (60, True)),
-    "the longest of several, one of which is shown": ([past("B", -40), past("C", None, ttl=70)], (70, False)),
-    "what nobody saw counts too": ([past(None, -40)], (60, True)),
-    "nothing left": ([past("B", -100)], None),
+    "what is shown: its whole TTL and what is rounded up, from when the record is on every server": (
+        [past("B", None, ttl=300)],
+        (303, False),
+    ),
+    "what is gone: the rest of one TTL, not of two, from now": ([past("B", -40)], (63, True)),
+    "the longest of several, one of which is shown": ([past("B", -40), past("C", None, ttl=70)], (73, False)),
+    "what nobody saw counts too": ([past(None, -40)], (63, True)),
+    "nothing left": ([past("B", -103)], None),
     "nothing that does not match": ([past("A B", None)], None),
 }
 
 
 @pytest.mark.parametrize(("ledger", "cost"), HURRY.values(), ids=HURRY)
 def test_what_a_hurry_costs(ledger: list[Any], cost: tuple[float, bool] | None) -> None:
-    """At most the longest TTL in the ledger, announced: one TTL is what a resolver can hold."""
+    """At most the longest TTL in the ledger, announced: one TTL, rounded up, is what can be held."""
     assert goals.hurry_cost(over(ledger=ledger), fp("A"), NOW) == ({OWNER: cost} if cost else {})
 
 

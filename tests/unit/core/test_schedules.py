@@ -79,7 +79,7 @@ def test_a_secondary_whose_cname_relapses_starts_the_wait_over() -> None:
     step = decided(it, _led(111, new, new, records="A B", serial=(2, 2)))
     assert isinstance(step, Rest)
     assert step.phase is Phase.WAITING
-    assert isinstance(decided(it, _led(205, new, new, records="A B", serial=(2, 2))), Install)
+    assert isinstance(decided(it, _led(208, new, new, records="A B", serial=(2, 2))), Install)
 
 
 # ------------------------------------------------------------------------------- a first record

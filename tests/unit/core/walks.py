@@ -76,7 +76,7 @@ def _pause(s: Simulation, n: int) -> None:
 
 
 FAULTS = ("", "after intent", "after write", "after effect", "answer lost", "delayed", "refused", "disk full")
-WAITS = (1, 20, 61, 100, 101, 130, 310, 450, 1300)
+WAITS = (1, 20, 61, 103, 104, 130, 310, 450, 1300)
 SKEWS = (0.0, 0.0, -3600.0, 200.0, 86400.0 * 30)
 
 EVENTS: dict[str, Callable[[Simulation, int], object]] = {
