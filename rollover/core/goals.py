@@ -73,16 +73,18 @@ def _ready_in(world: World, credential: Credential, now: Instant) -> float | Non
 
 
 def set_goal(book: Book, fingerprint: str, *, rollback: bool = False) -> Book:
-    """Return *book* with another goal by a person's or a client's will; the return is allowed again."""
+    """Return *book* with another goal by a person's or a client's will; the return is allowed again.
+
+    Nothing waits behind it: what was queued is older, and taking its turn would undo this.
+    """
     standing = book.standing(fingerprint)
     never_goal = not standing.previous and State.ACTIVE.value not in standing.since
     if never_goal and book.active != fingerprint:
         book = replace(book, standings={**book.standings, fingerprint: replace(standing, previous=book.active)})
-    queued = "" if rollback or book.queued == fingerprint else book.queued
     return replace(
         book,
         goal=fingerprint,
-        queued=queued,
+        queued="",
         rollback=rollback,
         returning=False,
         return_spent=False,

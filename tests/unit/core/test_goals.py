@@ -141,6 +141,15 @@ def test_the_newest_of_several_is_the_queued_one() -> None:
     assert deployed(it, "D").queued == fp("D")
 
 
+def test_a_newer_goal_leaves_no_older_certificate_in_the_queue() -> None:
+    """Its turn would come after the newer one's, and put back what is older: paused, or with an install that takes long."""
+    late = deployed(world("B", ledger=WAITING, queued="C", install=opened(-120), more=[credential("D")]), "D")
+    paused = deployed(world("A", queued="C", pause=Pause(at(-9)), more=[credential("D")]), "D")
+
+    assert (late.goal, late.queued) == (fp("D"), "")
+    assert (paused.goal, paused.queued) == (fp("D"), "")
+
+
 def test_what_takes_its_turn_leaves_the_queue() -> None:
     """And its previous is what is active then."""
     book = goals.set_goal(world("B", "B", queued="C").book, fp("C"))
