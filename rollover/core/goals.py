@@ -123,7 +123,7 @@ def open_install(
     *begun*: some live file holds it already. Such an install, and one that was loaded, is not begun
     anew: else what fails and is written again at every tick would never be judged.
     """
-    opened = book.install or OpenInstall(now, now, book.active, picture(seen), fingerprint)
+    opened = book.install or OpenInstall(now, now, book.active, picture(seen))
     for reload in book.reloads.values():
         begun = begun or not_earlier(reload.at, opened.latest)
     if opened.fingerprint != fingerprint or not begun:

@@ -78,6 +78,9 @@ def test_before_the_adoption_a_certificate_is_kept() -> None:
     second = deployed(replace(it, book=first), "C")
 
     assert (first.goal, second.goal, second.active, second.adopted) == (fp("B"), fp("C"), "", False)
+    waiting = world("B", ledger=WAITING, adopted=False, return_spent=True)
+    book = deployed(waiting, "C")
+    assert (book.goal, book.queued, book.return_spent) == (fp("C"), "", False)
 
 
 # --------------------------------------------------------------------------------------- queue
@@ -86,6 +89,13 @@ def test_before_the_adoption_a_certificate_is_kept() -> None:
 def test_while_another_waits_and_will_be_ready_first_the_newer_one_is_queued() -> None:
     """If the waiting one will be ready first, it is let finish."""
     book = deployed(world("B", ledger=WAITING), "C")
+
+    assert (book.goal, book.queued) == (fp("B"), fp("C"))
+
+
+def test_a_second_is_enough_to_be_first() -> None:
+    """What is ready now is let finish before what is ready in a second."""
+    book = deployed(world("B", ledger=[past("A B", 1 - 2 * TTL)]), "C")
 
     assert (book.goal, book.queued) == (fp("B"), fp("C"))
 
@@ -157,6 +167,37 @@ def test_what_takes_its_turn_leaves_the_queue() -> None:
     assert (book.goal, book.queued, book.standing(fp("C")).previous) == (fp("C"), "", fp("B"))
 
 
+def test_a_new_goal_begins_from_nothing() -> None:
+    """What was counted, skipped or allowed for the goal before does not hold for this one."""
+    before = world("B", hurry="B", rounds=2, returning=True, return_spent=True, rollback=True).book
+    after = goals.set_goal(before, fp("C"))
+
+    assert (after.hurry, after.rounds, after.quiet) == ("", 0, None)
+    assert (after.returning, after.return_spent, after.rollback) == (False, False, False)
+
+
+def test_an_automatic_return_begins_from_nothing() -> None:
+    """What failed is blamed and stays where it stands; the rollback, the hurry and the rounds were its own."""
+    states = {"B": Standing(State.READY, fp("A"))}
+    before = world("B", hurry="B", rounds=2, rollback=True, states=states, install=opened(-60)).book
+    after = goals.take_return(before, fp("A"), "454")
+
+    assert (after.goal, after.returning, after.return_spent) == (fp("A"), True, True)
+    assert (after.hurry, after.rounds, after.quiet, after.rollback) == ("", 0, None, False)
+    assert after.standing(fp("B")) == Standing(State.READY, fp("A"), "454")
+    assert goals.take_return(replace(before, install=None), fp("A"), "454").standing(fp("B")).blocked == "454"
+
+
+def test_an_install_begins_the_rounds_and_the_quiet_anew() -> None:
+    """Good rounds of what is about to be replaced prove nothing of what replaces it."""
+    book = goals.open_install(world("B", rounds=2).book, fp("B"), NOW, (), begun=False)
+
+    assert (book.rounds, book.quiet) == (0, None)
+    assert book.install is not None
+    assert (book.install.fingerprint, book.install.since, book.install.latest) == (fp("B"), NOW, NOW)
+    assert (book.install.was_active, book.install.picture) == (fp("A"), {})
+
+
 def test_the_previous_is_what_was_active_when_it_first_became_goal() -> None:
     """A second time changes nothing of it †: else two rollbacks would run in a circle."""
     book = goals.set_goal(world("A", "A").book, fp("B"))
@@ -180,6 +221,7 @@ def test_activation_retires_the_predecessor_and_closes_the_install() -> None:
     assert (book.active, book.install, book.rounds, book.hurry) == (fp("B"), None, 0, "")
     assert (book.standing(fp("B")).state, book.standing(fp("A")).state) == (State.ACTIVE, State.RETIRED)
     assert book.standing(fp("B")).since["active"] == NOW.wall
+    assert book.standing(fp("A")).since["retired"] == NOW.wall
     assert (book.activated, book.quiet) == (NOW, None)
 
 
@@ -199,6 +241,9 @@ def test_the_first_instant_of_each_state_is_kept() -> None:
 
     assert book.standing(fp("B")).state is State.ACTIVE
     assert book.standing(fp("B")).since["active"] == early
+    assert goals.mark(world(states={"B": State.READY}).book, fp("B"), State.READY, early).standing(fp("B")) == Standing(
+        State.READY, since={"ready": early}
+    )
 
 
 # ------------------------------------------------------------------- rollback, row for row
@@ -383,7 +428,8 @@ def test_a_rollback_takes_the_blame_from_what_it_names() -> None:
     states = {"B": Standing(State.READY, fp("A"), "454")}
     it = rolled(world("A", "A", states=states, return_spent=True), to=fp("B"))
 
-    assert (it.book.goal, it.book.standing(fp("B")).blocked, it.book.return_spent) == (fp("B"), "", False)
+    assert (it.book.goal, it.book.return_spent) == (fp("B"), False)
+    assert it.book.standing(fp("B")) == Standing(State.READY, fp("A"))
 
 
 def test_a_deploy_after_a_rollback_is_no_rollback() -> None:
@@ -414,6 +460,7 @@ HURRY: dict[str, tuple[list[Any], tuple[float, bool] | None]] = {
     "what is gone: the rest of one TTL, not of two, from now": ([past("B", -40)], (63, True)),
     "the longest of several, one of which is shown": ([past("B", -40), past("C", None, ttl=70)], (73, False)),
     "what nobody saw counts too": ([past(None, -40)], (63, True)),
+    "the last second": ([past("B", -102)], (1, True)),
     "nothing left": ([past("B", -103)], None),
     "nothing that does not match": ([past("A B", None)], None),
 }
@@ -439,9 +486,9 @@ def test_a_pause_is_noted_with_its_end() -> None:
 def test_resume_permits_to_refill_only_what_was_emptied() -> None:
     """It permits only the owners empty at that moment, of those that were seen with records."""
     book = goals.pause(world().book, NOW, None)
-    after = goals.resume(book, frozenset({OWNER, "_25._tcp.new.example.org."}))
+    after = goals.resume(replace(book, releasing=True), frozenset({OWNER, "_25._tcp.new.example.org."}))
 
-    assert after.pause is None
+    assert (after.pause, after.releasing) == (None, False)
     assert after.refill == frozenset({OWNER})
     assert goals.resume(replace(book, refill=frozenset({"x."})), frozenset()).refill == frozenset({"x."})
 
