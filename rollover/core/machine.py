@@ -241,8 +241,10 @@ def withdraw(view: View) -> Step | None:
     if revoked and elapsed(book.quiet, view.now) < left:  # a revoked key's record is kept for nobody
         plan, why, left = withdrawing_revoked, "its key is revoked", service.drain
     if (left := remaining(book.quiet, left, view.now)) > 0:
-        why = "the replaced certificate's record is kept for a rollback"
-        return Rest(Phase.RETAINING, why, seconds=left, action="withdraw")
+        kept = "the replaced certificate's record is kept for a rollback"
+        if plan is withdrawing_revoked:
+            kept = "the record of a revoked key is kept for `drain` only"
+        return Rest(Phase.RETAINING, kept, seconds=left, action="withdraw")
     if not view.seen.clock_agrees:
         return Rest(Phase.RETAINING, view.seen.clock_problem or "the clock could not be checked", action="withdraw")
     if ending := [x for o in view.seen.owners for x in running_out(o, view.now.wall)]:
