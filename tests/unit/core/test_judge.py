@@ -314,7 +314,7 @@ def test_the_first_intent_keeps_the_picture_and_what_was_active() -> None:
     first = reopened(world("B").book, "B", -10)
 
     assert (first.since, first.latest, first.was_active, first.fingerprint) == (at(-10), at(-10), fp("A"), fp("B"))
-    assert [s.fingerprints for s in first.picture.values()] == [(fp("A"),)] * 2
+    assert [(s.outcome, s.fingerprints) for s in first.picture.values()] == [(Outcome.PRESENTED, (fp("A"),))] * 2
 
 
 def test_another_goal_leaves_the_install_open() -> None:

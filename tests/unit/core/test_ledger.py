@@ -458,3 +458,20 @@ def test_only_so_many_inceptions_are_kept() -> None:
     assert len(it.inceptions) == 64
     assert it.inceptions[-1] == NOW.wall + timedelta(hours=199)
     assert len(it.entries) <= 2
+
+
+def test_a_ledger_that_knows_no_ttl_makes_none_up() -> None:
+    """An intent in an empty ledger has the TTL of its own update, be it nothing."""
+    assert book().largest_ttl == 0
+    assert intend(book(), r("A"), 0, NOW).entries[0].ttl == 0
+    assert intend(book(past("B", ttl=70), past("C", ttl=30)), r("A"), 50, NOW).entries[-1].ttl == 70
+
+
+def test_an_answer_settles_the_latest_intent_of_its_own_rrset() -> None:
+    """What else may still land, or is shown, stays as it is: an earlier update to the same RRset too."""
+    other, shown = past("A", None, intended=-5), past("B", None, ttl=30)
+    latest, earlier = past("B", None, intended=-3), past("B", None, intended=-9)
+    after = settle(book(other, latest, earlier, shown), r("B"))
+
+    assert set(after.entries) == {other, earlier, shown, past("B", None)}
+    assert settle(book(other, shown), r("B")) == book(other, shown)

@@ -173,6 +173,7 @@ STATES = {
         look("A B", clock=False),
         State.READY,
     ),
+    "alone on every server": (waiting(State.GENERATED), look("B"), State.PUBLISHED),
     "the primary was not seen": (waiting(State.GENERATED), look(owner(None, "A B")), State.GENERATED),
     "removed, and wanted again": (waiting(State.REMOVED), look("A B"), State.PUBLISHED),
     "revoked stays revoked": (waiting(State.REVOKED), look("A B"), State.REVOKED),
@@ -184,6 +185,17 @@ STATES = {
 def test_the_state_of_the_goal(it: World, seen: Sighting, expected: State) -> None:
     """Credential states after RFC 7583 §3.1: by what is in DNS."""
     assert state("A" if expected is State.ACTIVE else "B", it, seen) is expected
+
+
+def test_each_state_is_noted_with_its_instant() -> None:
+    """Status tells since when; the others of the service are looked at whatever comes before them."""
+    published = book(waiting(State.GENERATED, states={"A": State.ACTIVE, "B": State.GENERATED}), look("A B"))
+    ready = book(waiting(State.PUBLISHED, states={"C": State.REVOKED, "B": State.PUBLISHED}), look("A B C"))
+    removed = book(replaced(states={"X": State.RETIRED, "A": State.RETIRED}), look("B", "B", "B"))
+
+    assert published.standing(fp("B")) == Standing(State.PUBLISHED, since={"published": NOW.wall})
+    assert ready.standing(fp("B")) == Standing(State.READY, since={"ready": NOW.wall})
+    assert removed.standing(fp("A")) == Standing(State.REMOVED, since={"removed": NOW.wall})
 
 
 def test_every_owner_has_to_have_the_record() -> None:

@@ -129,6 +129,16 @@ def test_who_lacks_what_a_certificate_needs(seen: OwnerSighting, wanted: str, na
     assert [x.server for x in lacking(seen, r(wanted), chain("B"))] == names
 
 
+def test_what_a_server_lacks_is_told() -> None:
+    """A record that is not there yet, or an RRset from before in another combination."""
+    (late,) = lacking(owner("A B", "A"), r("B"), chain("B"))
+    (old,) = lacking(owner("B", "B A:312"), r("B A:312") - r("A:312"), chain("B"))
+    (whole,) = lacking(owner("B", "B A:312"), r("B A:312"), chain("B"))[1:]
+
+    assert (late.server, late.reason) == ("ns2", "lacks the new record")
+    assert (old.server, old.reason) == (whole.server, whole.reason) == ("ns2", "has an older RRset")
+
+
 @pytest.mark.parametrize("signature", [Signature.MISSING, Signature.EXPIRED, Signature.BOGUS])
 def test_a_public_server_with_a_bad_signature_is_named(signature: Signature) -> None:
     """What validating senders take for bogus is as good as no answer."""

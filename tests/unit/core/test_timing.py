@@ -6,7 +6,16 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from rollover.core.timing import Instant, elapsed, elapsed_boot, not_in_future, parse_stamp, remaining, stamp
+from rollover.core.timing import (
+    Instant,
+    elapsed,
+    elapsed_boot,
+    not_earlier,
+    not_in_future,
+    parse_stamp,
+    remaining,
+    stamp,
+)
 
 WALL = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
 START = Instant(WALL, 1000.0, "boot 1")
@@ -61,6 +70,24 @@ FUTURE = {
 def test_an_instant_in_the_future_starts_over(now: Instant, *, starts_over: bool) -> None:
     """What the clock says has not come yet is taken for now."""
     assert not_in_future(START, now) == (now if starts_over else START)
+
+
+ORDER = {
+    "the same instant": (START, True),
+    "later on both clocks": (later(60, 60), True),
+    "earlier on both clocks": (later(-60, -60), False),
+    "the wall clock was set back meanwhile: the boot clock counts": (later(-600, 60), True),
+    "the wall clock jumped forward meanwhile": (later(600, -60), False),
+    "in another boot the wall clock is all there is": (later(60, -900, "boot 2"), True),
+    "in another boot, at the same time": (later(0, -900, "boot 2"), True),
+    "in another boot, earlier": (later(-60, 900, "boot 2"), False),
+}
+
+
+@pytest.mark.parametrize(("one", "expected"), ORDER.values(), ids=ORDER)
+def test_which_of_two_instants_came_later(one: Instant, *, expected: bool) -> None:
+    """By the boot-time clock within one boot, else by the wall clock; the same instant is not earlier."""
+    assert not_earlier(one, START) is expected
 
 
 def test_remaining_runs_down_to_nothing() -> None:
