@@ -9,7 +9,7 @@ import pytest
 
 from rollover.core import goals
 from rollover.core.model import OpenInstall, Reload, State, World
-from rollover.core.sighting import EndpointSighting, Sighting
+from rollover.core.sighting import EndpointSighting, Outcome, Sighting
 from rollover.core.steps import Install, Phase, Rest, SetGoal, Step, Update
 from rollover.core.timing import Instant
 from rollover.core.view import View
