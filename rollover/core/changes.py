@@ -133,8 +133,12 @@ def _wrong_ttl(view: View, owner: OwnerSighting) -> bool:
 def _change(view: View, owner: OwnerSighting, current: RRset, after: RRset) -> OwnerChange:
     primary = owner.primary
     wildcard = primary is not None and bool(primary.wildcard)
-    kept_ttl = primary.own_ttl if primary is not None and current else FIRST_TTL
-    ttl = view.world.service.ttl if view.world.service.ttl is not None else kept_ttl
+    if view.world.service.ttl is not None:
+        ttl = view.world.service.ttl
+    elif primary is not None and current:
+        ttl = primary.own_ttl
+    else:  # records that somebody took away come back with the TTL that they had
+        ttl = max((e.ttl for e in view.world.ledger(owner.owner).entries if e.rrset), default=FIRST_TTL)
     add = after if wildcard else after - current
     if not add and not current - after:
         add = frozenset(sorted(after)[:1])  # one record again is enough: the last TTL is the RRset's

@@ -42,7 +42,9 @@ def deferral(view: View, found: Iterable[Problem], *, hurried: bool = False) -> 
     found = tuple(found)
     codes = {p.code for p in found}
     answers = {Deferral.YES} if "mail-deferred" in codes else set()
-    if "caches-stale" in codes or any(p.code == "resolver-stale" and p.level is Level.CRITICAL for p in found):
+    if codes & {"caches-stale", "deferral-ahead"} or any(
+        p.code == "resolver-stale" and p.level is Level.CRITICAL for p in found
+    ):
         answers.add(Deferral.MAYBE)
     silent = any(o.resolver.rrset is None for o in view.seen.owners)
     if "signature-bad" in codes:  # where every server is like that, a validating resolver has no answer

@@ -183,7 +183,8 @@ class World:
 
     def revoked(self, spki: str) -> bool:
         """Tell whether a certificate with this key was revoked: none for it is served again."""
-        return any(c.spki == spki and self.book.standing(f).state is State.REVOKED for f, c in self.credentials.items())
+        revoked = (f for f, it in self.book.standings.items() if it.state is State.REVOKED)
+        return any(f in self.credentials and self.credentials[f].spki == spki for f in revoked)
 
     def ledger(self, owner: str) -> Ledger:
         """Return the ledger of *owner*, an empty one if nothing was ever seen there."""

@@ -42,6 +42,12 @@ KINDS: dict[str, Kind] = {
             "run `rollover advance {service}`; the repair is tried at every tick. See: rollover history {service}",
         ),
         Kind(
+            "deferral-ahead",
+            Level.CRITICAL,
+            "The hidden primary has an RRset that the served certificate does not match; its secondaries take it over.",
+            "run `rollover advance {service}`; the repair is tried at every tick. See: rollover history {service}",
+        ),
+        Kind(
             "caches-stale",
             Level.CRITICAL,
             "No server shows it any more, but resolvers may still hold an RRset that the served certificate does not match.",

@@ -5,6 +5,7 @@ This file decides what a record matches. RFC 6698 (record), RFC 7671 (operations
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -97,12 +98,17 @@ class Chain:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the leaf, hex: the name of a credential."""
-        return hashlib.sha256(self.links[0].der).hexdigest()
+        return _name(self.links[0].der)
 
     @property
     def spki_sha256(self) -> str:
         """SHA-256 of the leaf's SubjectPublicKeyInfo, hex: the name of a key."""
-        return hashlib.sha256(self.links[0].spki).hexdigest()
+        return _name(self.links[0].spki)
+
+
+@functools.lru_cache(maxsize=512)  # asked for thousands of times in a run, of a handful of certificates
+def _name(der: bytes) -> str:
+    return hashlib.sha256(der).hexdigest()
 
 
 def association(link: Link, selector: int, mtype: int) -> bytes:

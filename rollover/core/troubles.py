@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from rollover.core.changes import switched_off
-from rollover.core.ledger import Entry, Patience, wait_left
+from rollover.core.ledger import Entry, Patience, held, wait_left
 from rollover.core.model import Credential, World
 from rollover.core.problems import Level, Problem, problem
 from rollover.core.servers import badly_signed, incomplete, running_out
@@ -66,6 +66,22 @@ def _deferred(view: View) -> Iterator[Problem]:
                         f"if nobody needs it: `rollover adopt {view.world.service.name} {remove}`" if remove else "",
                     )
                     break
+        yield from _ahead(view, owner, shown)
+
+
+def _ahead(view: View, owner: OwnerSighting, shown: list[tuple[str, Chain]]) -> Iterator[Problem]:
+    """Tell of what the primary has and no server that the public asks has yet: it will have it in a moment."""
+    public = [a.rrset for a in owner.servers if a.public and a.rrset is not None]
+    if owner.primary is None or owner.primary.rrset is None:
+        return
+    for where, chain in shown:
+        if not valid(owner.primary.rrset, chain) and all(valid(r, chain) for r in public):
+            text = (
+                f"{owner.primary.server} has an RRset of {owner.owner} without a match for "
+                f"{chain.fingerprint[:16]} at {where}; DANE mail is deferred once others have it"
+            )
+            yield view.problem("deferral-ahead", text)
+            return
 
 
 def _held(view: View, owner: OwnerSighting, shown: list[tuple[str, Chain]]) -> Iterator[Problem]:
@@ -80,11 +96,11 @@ def _held(view: View, owner: OwnerSighting, shown: list[tuple[str, Chain]]) -> I
         if e.rrset not in on_servers and not (e.intended or e.rrset is None)
     ]
     for where, chain in shown:
-        held = [e for e in entries if not e.valid_for(chain)]
-        left = [e.ttl if e.gone is None else e.ttl - elapsed(e.gone, view.now) for e in held]
+        wrong = [e for e in entries if not e.valid_for(chain)]
+        left = [held(e.ttl) - (elapsed(e.gone, view.now) if e.gone is not None else 0.0) for e in wrong]
         if left and max(left) > 0:
             # Over by itself only if every server was seen to have left it.
-            code = "caches-stale" if all(e.gone is not None for e in held) else "mail-deferred"
+            code = "caches-stale" if all(e.gone is not None for e in wrong) else "mail-deferred"
             yield _p(
                 view.world,
                 code,

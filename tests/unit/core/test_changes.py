@@ -32,6 +32,7 @@ from tests.unit.core.worlds import (
     end,
     look,
     owner,
+    past,
     r,
     server,
     world,
@@ -202,6 +203,7 @@ def test_the_ttl_is_kept_or_the_configured_one() -> None:
 
     assert ttl(seen) == 77
     assert ttl(empty) == FIRST_TTL == 3600
+    assert ttl(empty, ledger=[past("A", -50, ttl=300), past("A B", -90, ttl=60)]) == 300, "what was there comes back"
     assert ttl(seen, service=replace(SERVICE, ttl=600)) == 600
     assert ttl(empty, service=replace(SERVICE, ttl=600)) == 600
 

@@ -298,7 +298,7 @@ def test_ok_is_never_said_when_something_is_wrong(it: World, seen: Sighting, cod
 
 
 FINE = {
-    "an RRset that no resolver can hold any more": (world(ledger=[past("B", -TTL)]), look()),
+    "an RRset that no resolver can hold any more": (world(ledger=[past("B", -TTL - 3)]), look()),
     "one that matches too": (world(ledger=[past("A B", -5)]), look()),
     "one that only may have been there": (world(ledger=[past(None, -5)]), look()),
     "one that only may still land": (world(ledger=[past("B", None, intended=-5)]), look()),
@@ -328,11 +328,15 @@ def test_what_is_no_fault_wakes_nobody(it: World, seen: Sighting) -> None:
 
 
 def test_mail_is_deferred_by_what_the_public_asks() -> None:
-    """A hidden primary defers nobody by itself."""
+    """A hidden primary defers nobody by itself, but what it has others take over."""
     hidden = replace(server("B", "ns1", primary=True), public=False)
     it = world(failed={f"update:{OWNER}": "x"})
 
-    assert "mail-deferred" not in codes(told(it, look(owner(hidden, "A"))))
+    ahead = told(it, look(owner(hidden, "A")))
+    assert "mail-deferred" not in codes(ahead)
+    assert codes(ahead)["deferral-ahead"] is Level.CRITICAL
+    assert ahead.deferred is Deferral.MAYBE
+    assert "deferral-ahead" not in codes(told(it, look(owner("B", "B")))), "mail is being deferred: that is said"
     assert "mail-deferred" in codes(told(it, look(owner(hidden, "B"))))
 
 
@@ -351,7 +355,7 @@ def test_what_caches_may_hold_is_told_in_seconds() -> None:
     it = world(ledger=[past("B", -30), past("C", -30, ttl=300)])
     (found,) = told(it, look()).problems
 
-    assert "for 270 s yet" in found.problem.message
+    assert "for 273 s yet" in found.problem.message
 
 
 def test_a_goal_that_waits_explains_why_the_old_one_is_still_served() -> None:
@@ -825,10 +829,10 @@ def test_what_was_removed_is_not_listed() -> None:
 
 
 def test_patience_changes_nothing_of_what_caches_may_hold() -> None:
-    """Two TTLs are waited; one is what a resolver can hold, and after that nobody is told of it."""
+    """Two TTLs are waited; one, rounded up, is what can be held, and after that nobody is told of it."""
     slow = replace(SERVICE, patience=Patience(ttls=5))
 
-    assert told(world(ledger=[past("B", -TTL)], service=slow), look()).level is Level.OK
+    assert told(world(ledger=[past("B", -TTL - 3)], service=slow), look()).level is Level.OK
 
 
 @pytest.mark.parametrize(

@@ -479,8 +479,8 @@ MESSAGES: dict[str, list[str]] = {
     "what is presented without SNI is not matched": [
         DEFERS.format(ns, str(rr("A"))[:22], B, f"{HERE} without SNI") for ns in ("ns1", "ns2")
     ],
-    "a resolver may hold what does not match": [f"DANE mail may be deferred for 70 s yet: {HELD}"],
-    "and nobody can say whether a server still shows it": [f"DANE mail may be deferred for 100 s yet: {HELD}"],
+    "a resolver may hold what does not match": [f"DANE mail may be deferred for 73 s yet: {HELD}"],
+    "and nobody can say whether a server still shows it": [f"DANE mail may be deferred for 103 s yet: {HELD}"],
     "the resolver gives what is not matched": [
         f"the resolver gives an RRset of {OWNER} that {B} at {HERE} does not match (TTL 0)"
     ],
