@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
+import time
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,10 +16,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from rollover.core.certificate import (
     Fault,
+    Rejected,
     chain_from_der,
     check,
     covers,
     facts,
+    key_spki,
     parse_chain,
     parse_key,
     trusted,
@@ -66,6 +70,7 @@ def test_facts_of_a_leaf() -> None:
     found = facts(chain_from_der([made.der]))
 
     assert found.fingerprint == made.certificate.fingerprint(hashes.SHA256()).hex()
+    assert found.spki_sha256 == hashlib.sha256(key_spki(made.key)).hexdigest()
     assert found.names == ("mail.example.org", "xn--bcher-kva.example", "2001:db8::1")
     assert (found.not_before, found.not_after) == (NOW - DAY, NOW + 60 * DAY)
     assert found.algorithm == "rsa"
@@ -102,6 +107,7 @@ def test_facts_of_a_leaf_that_cannot_be_decoded() -> None:
     [
         ("mail.example.org", "mail.example.org", True),
         ("mail.example.org", "Mail.Example.Org.", True),
+        ("mail.example.mx", "MAIL.EXAMPLE.MX", True),
         ("mail.example.org", "example.org", False),
         ("example.org", "mail.example.org", False),
         ("*.example.org", "mail.example.org", True),
@@ -160,7 +166,11 @@ def test_a_common_name_is_no_name() -> None:
 @pytest.mark.fault(36)
 def test_a_key_of_another_certificate() -> None:
     """A key that does not belong to the certificate is refused."""
-    assert refusal(sound(), private=OTHER.leaf.key).code == Fault.KEY_MISMATCH
+    error = refusal(sound(), private=OTHER.leaf.key)
+
+    assert error.code == Fault.KEY_MISMATCH
+    assert isinstance(error, Rejected)
+    assert error.fault is Fault.KEY_MISMATCH
 
 
 @pytest.mark.parametrize(
@@ -179,6 +189,12 @@ def test_dates(start: timedelta, end: timedelta, fault: Fault, instant: str) -> 
     assert instant in error.message
     assert "2026-11-22T14:00:00Z" in error.message
     assert "clock" in error.hint
+
+
+def test_the_first_and_the_last_second_count() -> None:
+    """A certificate is valid from notBefore to notAfter, both included (RFC 5280 §4.1.2.5)."""
+    for leaf in (sound(start=timedelta(0)), sound(start=-9 * DAY, end=timedelta(0))):
+        check(chain_from_der([leaf.der, MIDDLE]), leaf.key, hosts=[HOST], now=NOW)
 
 
 def test_too_little_time_left() -> None:
@@ -236,6 +252,15 @@ def test_a_certificate_for_another_purpose(extension: x509.ExtensionType) -> Non
     assert "serverAuth" in error.hint
 
 
+@pytest.mark.parametrize("used", [0, 2, 4], ids=["signature", "encipherment", "agreement"])
+def test_one_use_of_a_key_that_tls_has_is_enough(used: int) -> None:
+    """A key that may sign, or encipher keys, or agree on them, serves TLS."""
+    usage = x509.KeyUsage(*(place == used for place in range(9)))
+    leaf = sound(extensions=(usage,))
+
+    check(chain_from_der([leaf.der, MIDDLE]), leaf.key, hosts=[HOST], now=NOW)
+
+
 def test_a_certificate_without_purposes_passes() -> None:
     """Without the extension every purpose is allowed."""
     leaf = sound(extensions=())
@@ -274,6 +299,7 @@ def test_an_rsa_pss_certificate(tmp_path: Path) -> None:
         check(chain, parse_key((tmp_path / "key.pem").read_bytes()), hosts=[], now=NOW)
 
     assert caught.value.code == Fault.ALGORITHM
+    assert caught.value.message == "the certificate's key is of type RSA-PSS, or names no standard curve"
     assert facts(chain).algorithm == ""
 
 
@@ -340,6 +366,18 @@ def test_a_chain_sent_in_disorder_is_trusted() -> None:
     chain = chain_from_der([LEAF, PKI.root.der, b"junk", OTHER.root.der, LEAF, MIDDLE])
 
     assert trusted(chain, roots=[PKI.root.der], hosts=[HOST], now=NOW) == ""
+
+
+def test_the_time_zone_of_the_host_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL is asked in UTC: nine hours east nothing expires nine hours early."""
+    leaf = sound(end=timedelta(hours=1))
+    monkeypatch.setenv("TZ", "JST-9")
+    time.tzset()
+    try:
+        assert trusted(chain_from_der([leaf.der, MIDDLE]), roots=[ROOT], hosts=[HOST], now=NOW) == ""
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_self_signed_certificate_in_the_store_is_trusted() -> None:

@@ -228,6 +228,14 @@ def test_the_ttl_of_a_wildcard_is_not_ours_to_change() -> None:
 # ------------------------------------------------------------------------ wildcards and CNAMEs
 
 
+def test_a_wildcard_that_matches_is_left_alone() -> None:
+    """Nothing is to be published: nobody is told of what an explicit record would hide."""
+    step = decided(world(), look(wildcard("A", "*.example.org.")))
+
+    assert isinstance(step, Rest)
+    assert step.phase is Phase.STEADY
+
+
 def wildcard(words: str, above: str = "*._tcp.mail.example.org.") -> OwnerSighting:
     """Return an owner whose records come from a wildcard."""
     return owner(server(words, "ns1", primary=True, wildcard=above))
@@ -458,3 +466,22 @@ def test_one_update_holds_the_owners_of_one_zone() -> None:
 
     assert isinstance(step, Update)
     assert (step.zone, [c.owner for c in step.changes]) == ("example.org.", [OWNER, OTHER])
+
+
+def test_a_revoked_key_is_withdrawn_in_combinations_of_others_too() -> None:
+    """What was published beside somebody's 3 1 2 goes with it; the other's record stays."""
+    seen = look("A A:312 B B:312 X:312", "A")
+    it: dict[str, Any] = {"states": {"B": State.REVOKED}, "managed": "B B:312"}
+    change = plan(withdrawing_revoked, seen, **it)
+
+    assert change is not None
+    assert change.delete == r("B B:312")
+
+
+def test_where_nothing_is_managed_nothing_is_withdrawn() -> None:
+    """A target that this store never wrote to, with a revoked key in it or without."""
+    seen = look(owner("A B", target="t.example.org."), "A")
+    found = view(seen, states={"B": State.REVOKED})
+
+    assert withdrawing(found, only(found)) is None
+    assert withdrawing_revoked(found, only(found)) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -45,6 +46,27 @@ def test_a_cross_signed_root_may_stand_before_the_self_signed_one() -> None:
     cross = make("Root", make("Older root", ca=True), private=PKI.root.key, ca=True)
 
     assert len(parse_chain(FULLCHAIN + cross.pem + PKI.root.pem).links) == 4
+
+
+def test_as_many_certificates_as_a_chain_may_have_are_read() -> None:
+    """Thirty-two are, the next one is refused."""
+    assert len(parse_chain(PKI.leaf.pem * 32).links) == 32
+
+
+def test_an_older_label_of_certificates_is_read() -> None:
+    """`X509 CERTIFICATE`, which RFC 7468 §5.1 names as one that parsers may take."""
+    old = FULLCHAIN.replace(b" CERTIFICATE-", b" X509 CERTIFICATE-")
+
+    assert certificates_from_pem(old) == (LEAF, MIDDLE)
+    assert split_pem(old + KEY_PEM) == (KEY_PEM, old)
+
+
+def test_a_certificate_that_cannot_be_read_is_nobodys_issuer() -> None:
+    """What it says of itself is nonsense; it stands in nobody's way, and is no anchor."""
+    nonsense = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.19"), b"\x30\x03x")
+    broken = make("Intermediate", PKI.root, private=PKI.intermediate.key, extensions=(nonsense,))
+
+    assert [link.anchor for link in parse_chain(broken.pem + PKI.leaf.pem).links] == [False, False]
 
 
 REVERSED = PKI.intermediate.pem + PKI.leaf.pem

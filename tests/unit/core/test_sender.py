@@ -260,3 +260,58 @@ def test_garbage_in_the_chain_does_not_stop_a_verdict() -> None:
     chain = chain_from_der([PKI.leaf.der, b"garbage", PKI.intermediate.der])
 
     assert conclude(rr(2, 1, 1, PKI.intermediate), chain=chain) is Conclusion.ACCEPTS
+
+
+def test_the_issuer_that_matched_is_named() -> None:
+    """With usage 2 too."""
+    issuer = rr(2, 1, 1, PKI.intermediate)
+
+    assert verdict(frozenset([issuer]), CHAIN, names=[HOST], now=NOW).record == issuer
+
+
+def test_the_first_and_the_last_second_of_a_path_count() -> None:
+    """Dates are inclusive on the way to an anchor, as RFC 5280 §4.1.2.5 has them."""
+    for now in (NOW - DAY, NOW + 60 * DAY):
+        assert conclude(rr(2, 1, 1, PKI.intermediate), now=now) is Conclusion.ACCEPTS
+
+
+def test_every_certificate_below_an_anchor_has_to_be_in_date() -> None:
+    """An intermediate between leaf and anchor as well, however far the anchor is from the leaf."""
+    upper = make("Upper", PKI.root, ca=True)
+    for end, expected in ((DAY, Conclusion.ACCEPTS), (-DAY, Conclusion.REJECTS)):
+        lower = make("Lower", upper, ca=True, start=-9 * DAY, end=end)
+        leaf = make("", lower, private=PKI.leaf.key, names=(HOST,))
+        chain = chain_from_der([leaf.der, lower.der, upper.der])
+
+        assert conclude(rr(2, 0, 1, upper), chain=chain) is expected
+
+
+def test_of_two_certificates_of_one_issuer_the_one_in_date_is_on_the_path() -> None:
+    """Whichever stands first."""
+    old = make("Intermediate", PKI.root, private=PKI.intermediate.key, ca=True, start=-9 * DAY, end=-DAY)
+    chain = chain_from_der([PKI.leaf.der, old.der, PKI.intermediate.der, PKI.root.der])
+
+    assert conclude(rr(2, 0, 1, PKI.root), chain=chain) is Conclusion.ACCEPTS
+
+
+def test_an_anchor_in_dns_is_known_by_its_key_too() -> None:
+    """A 2 0 0 record brings the certificate, a 2 1 1 beside it names the same one; under a wrong name neither helps."""
+    both = [rr(2, 0, 0, PKI.root), rr(2, 1, 1, PKI.root)]
+
+    assert conclude(*both, chain=SHORT, names=["elsewhere.example"]) is Conclusion.REJECTS
+    assert conclude(*both, chain=SHORT) is Conclusion.ACCEPTS
+
+
+@pytest.mark.parametrize(("sent", "known"), [("p256", "rsa"), ("rsa", "p256"), ("ed25519", "rsa"), ("rsa", "ed25519")])
+def test_a_bare_anchor_key_of_another_algorithm_signed_nothing(sent: str, known: str) -> None:
+    """A key that cannot have made the signature is no anchor, and no bug."""
+    chain = chain_from_der(pki(sent).ders)
+
+    assert conclude(rr(2, 1, 0, pki(known).root), chain=chain) is Conclusion.REJECTS
+
+
+def test_full_data_of_an_unknown_algorithm_is_well_formed() -> None:
+    """A record of a key that no library here knows is usable: it matches, or it does not."""
+    der = make("", private=key("ed25519"), names=(HOST,)).der.replace(bytes.fromhex("2b6570"), bytes.fromhex("2b657f"))
+
+    assert conclude(Tlsa(3, 0, 0, der)) is Conclusion.REJECTS

@@ -104,6 +104,12 @@ def test_what_is_no_record_is_refused(text: str) -> None:
         Tlsa.parse(text)
 
 
+def test_a_record_that_is_not_as_long_as_it_says_is_told_as_such() -> None:
+    """The generic form has its length in it: whoever mistyped sees the record."""
+    with pytest.raises(ValueError, match=r"not as long as it says: '.{3} 4 030101'"):
+        Tlsa.parse("\\# 4 030101")
+
+
 def test_rdata_too_short_to_take_apart_is_kept_whole() -> None:
     """RDATA of two octets can be named in a prerequisite, and is never usable."""
     rr = Tlsa.from_wire(b"\x03\x01")
@@ -121,9 +127,10 @@ def test_rdata_too_short_to_take_apart_is_kept_whole() -> None:
         ("mail.example.org", 25, "_25._tcp.mail.example.org."),
         ("mail.example.org.", 465, "_465._tcp.mail.example.org."),
         ("Mail.Example.ORG", 25, "_25._tcp.mail.example.org."),
+        ("MAIL.EXAMPLE.MX", 25, "_25._tcp.mail.example.mx."),
         ("mx.XN--Bcher-kva.example", 25, "_25._tcp.mx.xn--bcher-kva.example."),
     ],
-    ids=["plain", "trailing dot", "capitals", "A-labels"],
+    ids=["plain", "trailing dot", "capitals", "capitals that end in X", "A-labels"],
 )
 def test_owner_name(host: str, port: int, owner: str) -> None:
     """The owner is absolute and in lower case, however the host was written."""

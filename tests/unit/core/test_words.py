@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from rollover.core import goals
 from rollover.core.certificate import chain_from_der, check, facts, parse_chain, parse_key, split_pem, trusted
 from rollover.core.errors import RolloverError, StateBusy, words
 from rollover.core.model import Book, Standing, State, World
-from rollover.core.path import listed, printable
+from rollover.core.path import listed, path_problem, printable
 from rollover.core.sender import verdict
 from rollover.core.tlsa import Tlsa, association
 from tests.pki import DAY, HOST, NOW, Made, key, make, pki
@@ -189,6 +192,26 @@ def test_an_algorithm_that_nobody_knows_is_told_as_such() -> None:
     )
 
 
+def test_a_key_of_an_algorithm_that_nobody_knows_is_told_as_such() -> None:
+    """A key of next year is not taken for a broken file."""
+    der = key("ed25519").private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    odd = base64.b64encode(der.replace(bytes.fromhex("06032b6570"), bytes.fromhex("06032b657f")))
+    block = b"-----BEGIN PRIVATE KEY-----\n%s\n-----END PRIVATE KEY-----\n" % odd
+
+    assert refused(lambda: parse_key(block)) == ("the private key's algorithm is unknown", ORDER)
+
+
+def test_a_certificate_that_only_openssl_reads_is_told_without_a_name() -> None:
+    """A date that does not exist, in a file of trusted CAs; and what is no certificate at all."""
+    root = PKI.root.der.replace(b"261121140000Z", b"261199140000Z")
+    assert root != PKI.root.der
+
+    assert trusted(chain_from_der(PKI.ders), roots=[root], hosts=[HOST], now=NOW) == (
+        "format error in certificate's notBefore field: a certificate that cannot be decoded"
+    )
+    assert path_problem(chain_from_der(PKI.ders), [b"junk"], now=NOW) == "a certificate on the path cannot be decoded"
+
+
 def test_what_cannot_be_decoded_is_named_by_its_number() -> None:
     """An extension or an issuer that is nonsense: the serial number is what is left to find the certificate by."""
     broken = make("broken", extensions=(x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), b"\x30\x03x"),))
@@ -196,6 +219,12 @@ def test_what_cannot_be_decoded_is_named_by_its_number() -> None:
 
     assert refused(lambda: facts(chain_from_der([broken.der]))) == (
         f"an extension of certificate {number} cannot be decoded",
+        WHOLE,
+    )
+    odd = make("leaf", make("Odd!", ca=True))
+    number = f"{odd.certificate.serial_number:x}"
+    assert refused(lambda: facts(chain_from_der([odd.der.replace(b"Odd!", b"\xff\xfe\xfd\xfc")]))) == (
+        f"the issuer of certificate {number} cannot be decoded",
         WHOLE,
     )
 
@@ -229,6 +258,19 @@ VERDICTS = {
 def test_what_a_sender_concludes_is_told_in_one_line(records: list[Tlsa], names: list[str], reason: str) -> None:
     """Why mail is delivered, or why not."""
     assert verdict(frozenset(records), chain_from_der(PKI.full), names=names, now=NOW).reason == reason
+
+
+def test_a_name_that_only_openssl_reads_is_told_as_such() -> None:
+    """A certificate without DNS names whose common name is in no encoding: nobody can say whom it is for."""
+    odd = make("Odd!", PKI.intermediate)
+    covered = odd.certificate.tbs_certificate_bytes.replace(b"\x0c\x04Odd!", b"\x14\x04\xff\xfe\xfd\xfc")
+    signature = PKI.intermediate.key.sign(covered, ec.ECDSA(hashes.SHA256()))
+    parts = covered + bytes.fromhex("300a06082a8648ce3d040302") + bytes([3, len(signature) + 1, 0]) + signature
+    chain = chain_from_der([b"\x30\x82" + len(parts).to_bytes(2, "big") + parts, MIDDLE])
+
+    assert verdict(frozenset([ISSUER]), chain, names=[HOST], now=NOW).reason == (
+        "2 1 1 matches, but: its names cannot be decoded"
+    )
 
 
 def trust(made: Made, *roots: Made, now: object = NOW, hosts: tuple[str, ...] = (HOST,)) -> str:
