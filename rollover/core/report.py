@@ -259,7 +259,7 @@ def _summary(world: World, step: Step) -> str:
 def _credentials(view: View) -> tuple[Mapping[str, Any], ...]:
     book, rows = view.world.book, []
     current = EMPTY.union(
-        *(o.primary.rrset for o in view.seen.owners if o.primary is not None and o.primary.rrset is not None), EMPTY
+        *(o.primary.rrset for o in view.seen.owners if o.primary is not None and o.primary.rrset is not None)
     )
     for fingerprint, standing in book.standings.items():
         credential = view.world.credentials.get(fingerprint)

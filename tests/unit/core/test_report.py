@@ -16,7 +16,8 @@ from rollover.core.model import Book, Pause, Reload, Standing, State, World
 from rollover.core.problems import Level, Problem, problem
 from rollover.core.report import SCHEMA, Report, aged, due, failed, needs_person, report, unseen, worst
 from rollover.core.sighting import ResolverAnswer, Sighting, Signature
-from rollover.core.steps import Phase, Rest, Step
+from rollover.core.steps import Activate, Phase, Rest, SetGoal, Step, Update
+from rollover.core.steps import Reload as ReloadStep
 from rollover.core.timing import stamp
 from rollover.core.view import View
 from tests.unit.core.worlds import (
@@ -380,6 +381,10 @@ def test_nothing_stands_still_without_a_word() -> None:
 
     assert (found.level, codes(found)) == (Level.CRITICAL, {"stuck": Level.CRITICAL})
     assert "more than 60 steps" in line(found, NOW.wall)
+    minor = told(world(), look(owner("A", resolver=None)), step=Rest(Phase.BLOCKED, "more than 60 steps in one run"))
+    assert list(codes(minor)) == ["resolver-failed", "stuck"]
+    major = told(world(), look("A", "A", [live("A", problem="truncated")]), step=Rest(Phase.BLOCKED, "…"))
+    assert list(codes(major)) == ["live-file"]
 
 
 # ---------------------------------------------------------------------------------- since, late
@@ -426,7 +431,8 @@ def test_what_is_not_yet_a_warning_stays_out_of_the_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "level"), [(0, Level.OK), (2700, Level.OK), (2701, Level.UNKNOWN), (-2701, Level.UNKNOWN)]
+    ("age", "level"),
+    [(0, Level.OK), (2700, Level.OK), (-2700, Level.OK), (2701, Level.UNKNOWN), (-2701, Level.UNKNOWN)],
 )
 def test_a_look_that_is_too_old_is_unknown(age: float, level: Level) -> None:
     """Older than three check_every: unknown, never ok; from the future no less."""
@@ -442,9 +448,14 @@ def test_a_stale_look_says_when_it_was_and_keeps_what_it_knew() -> None:
     it = aged(first, world(), at(86400).wall)
 
     assert it.level is Level.CRITICAL
-    assert it.problems[0].problem.code == "stale-look"
-    assert stamp(NOW.wall) in it.problems[0].problem.message
-    assert "1 day, 0:00:00 ago" in it.problems[0].problem.message
+    assert it.problems[0].problem == problem(
+        "stale-look", f"last looked at {stamp(NOW.wall)}, 1 day, 0:00:00 ago", service="mail"
+    )
+    assert it.problems[0].since == NOW.wall
+    before = aged(first, world(), at(-7200).wall).problems[0].problem
+    assert before.message == f"last looked at {stamp(NOW.wall)}, 2:00:00 in the future"
+    often = replace(world(), service=replace(SERVICE, check_every=0.1))
+    assert aged(first, often, at(1).wall).problems[0].problem.message.endswith(", 0:00:01 ago")
     assert {d.problem.code for d in first.problems} < {d.problem.code for d in it.problems}
     assert aged(it, world(), at(90000).wall).problems[1:] == first.problems
 
@@ -516,6 +527,13 @@ def test_the_line_ends_with_the_command_of_the_hint(code: str, said: str) -> Non
     it = problem(code, "…", service="mail", level=Level.CRITICAL)
 
     assert line(told(world(), look(), it), NOW.wall).endswith(f". {said}")
+
+
+def test_a_clause_of_a_hint_keeps_its_last_word() -> None:
+    """Only what ends it is left out."""
+    it = problem("clock", "…", service="mail", hint="`dig example.org MX` lists every MX; or ask")
+
+    assert line(told(world(), look(), it), NOW.wall).endswith(". `dig example.org MX` lists every MX")
 
 
 def test_the_line_names_the_worst_and_counts_the_others() -> None:
@@ -596,6 +614,7 @@ def test_a_rollover_is_looked_at_by_every_tick(step: Rest, seconds: float | None
     it = told(world(), look(), step=step)
 
     assert due(it, 900) == (None if seconds is None else at(seconds).wall)
+    assert due(replace(it, not_before=None), 900) == (None if seconds is None else at(900).wall)
     assert due(replace(it, level=Level.CRITICAL), 900) is None
 
 
@@ -666,6 +685,19 @@ def test_a_hook_in_a_hurry_does_not_say_that_nobody_greets() -> None:
     assert found.deferred is Deferral.UNKNOWN
 
 
+def test_a_hook_in_a_hurry_tells_of_silence_only_what_was_known_before() -> None:
+    """Silence that a regular look has found stays; what is no silence is told at once."""
+    seen = look(owner("A", resolver=None), "A", [live("A", problem="truncated")])
+    it = entered(world(), seen)
+
+    def hurried(before: Report | None) -> list[str]:
+        return list(codes(report(View(it, seen), decided(it, seen), (), before, hurried=True)))
+
+    assert hurried(None) == ["live-file"]
+    assert hurried(told(world(), look())) == ["live-file"]
+    assert sorted(hurried(told(world(), look(owner("A", resolver=None))))) == ["live-file", "resolver-failed"]
+
+
 def test_an_old_look_says_nothing_of_mail_now() -> None:
     """Unknown, whatever was seen then."""
     assert aged(told(world(), look()), world(), at(86400).wall).deferred is Deferral.UNKNOWN
@@ -689,6 +721,8 @@ def test_a_run_that_was_stopped_is_told_beside_what_was_known() -> None:
 
     assert codes(stopped) == {"run-failed": Level.CRITICAL}
     assert (stopped.level, stopped.seen, stopped.phase) == (Level.CRITICAL, first.seen, Phase.STEADY)
+    waiting = failed(told(world("B", ledger=[past("A", -50)]), look("A B")), stopped.problems[0].problem, at(60).wall)
+    assert (waiting.action, waiting.not_before) == ("look", None)
     assert [d.since for d in again.problems] == [at(60).wall]
     assert line(again, at(120).wall) == (
         "CRITICAL mail: whether mail is deferred is unknown: the same since 2026-11-22T14:01:00Z; seen 2 min ago; "
@@ -722,6 +756,52 @@ def test_a_step_that_is_not_a_rest_is_told_by_its_name() -> None:
 
     assert (publishing.phase, publishing.action) == (Phase.PUBLISHING, "publish")
     assert (writing.phase, writing.action) == (Phase.INSTALLING, "install")
+
+
+NEXT: dict[str, tuple[Step, Phase, str]] = {
+    "a reload": (ReloadStep((FILE,), "…"), Phase.INSTALLING, "reload"),
+    "another goal": (SetGoal(fp("A"), "…"), Phase.INSTALLING, "change of the wanted certificate"),
+    "an activation": (Activate(fp("A")), Phase.INSTALLING, "activate"),
+    "a withdrawal": (Update(OWNER, (), "…", Phase.WITHDRAWING), Phase.WITHDRAWING, "withdraw"),
+    "a pause without an end": (Rest(Phase.PAUSED, "…"), Phase.PAUSED, ""),
+}
+
+
+@pytest.mark.parametrize(("step", "phase", "action"), NEXT.values(), ids=NEXT)
+def test_what_comes_next_is_told_in_a_word(step: Step, phase: Phase, action: str) -> None:
+    """Or not at all, where nothing comes by itself; never when, where nobody knows."""
+    it = told(world(), look(), step=step)
+
+    assert (it.phase, it.action, it.not_before) == (phase, action, None)
+    assert it.as_json()["next"] == ({"action": action, "not_before": None} if action else None)
+
+
+SUMMARIES: dict[str, tuple[World, Step, str]] = {
+    "nothing installed by us": (
+        world("B", ""),
+        Rest(Phase.WAITING, "why"),
+        "serving nothing that this tool installed",
+    ),
+    "steady": (world(), Rest(Phase.STEADY, "all is done"), "serving {A}, valid until 2027-01-21"),
+    "wanted and queued": (
+        world("B", queued="C"),
+        Rest(Phase.WAITING, "why"),
+        "serving {A}, valid until 2027-01-21; {B} is wanted: why; {C} is queued",
+    ),
+    "active and not at rest": (
+        world(),
+        Rest(Phase.RETAINING, "why"),
+        "serving {A}, valid until 2027-01-21; why",
+    ),
+}
+
+
+@pytest.mark.parametrize(("it", "step", "expected"), SUMMARIES.values(), ids=SUMMARIES)
+def test_the_summary_says_what_is_served_wanted_and_queued(it: World, step: Step, expected: str) -> None:
+    """In this order, on one line."""
+    names = {x: fp(x)[:16] for x in "ABC"}
+
+    assert told(it, look("A B C"), step=step).summary == expected.format(**names)
 
 
 # ----------------------------------------------------------------------------------- the JSON
