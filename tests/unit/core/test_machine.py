@@ -340,6 +340,24 @@ def test_the_validating_resolver_has_to_say_the_same(seen: Any, code: str) -> No
     assert (step.phase, codes(step)) == (Phase.WAITING, [code])
 
 
+@pytest.mark.parametrize("how", ["rollback", "returning"])
+def test_a_return_that_is_ready_waits_for_no_server(how: str) -> None:
+    """What was served before goes back at once, a dead secondary or not; what is new waits for it."""
+    seen = look(owner("A B", None), "B", "B")
+    it: dict[str, Any] = {"loaded": "B", "ledger": [past("B", -2 * TTL)]}
+
+    assert isinstance(decided(world("A", "B", **{how: True}, **it), seen), Install)
+    assert kind(decided(world("A", "B", **it), seen)) == "propagating"
+
+
+def test_a_return_too_is_ready_only_at_owners_that_were_looked_at() -> None:
+    """ALL owners: whether the records of the others are still there, nobody knows."""
+    it = world("A", "B", loaded="B", rollback=True, ledger=[READY], service=replace(SERVICE, ports=(25, 465)))
+    step = waits(decided(it, SERVED))
+
+    assert (step.phase, codes(step)) == (Phase.BLOCKED, ["owner-blocked"])
+
+
 def test_a_person_in_a_hurry_skips_the_wait_and_nothing_else() -> None:
     """--now: 3 is waited for, 4 is skipped, for this one goal only."""
     assert isinstance(decided(world("B", hurry="B", ledger=[past("A", -1)]), BOTH), Install)

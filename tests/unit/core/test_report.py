@@ -136,6 +136,12 @@ HURT: dict[str, tuple[World, Sighting, str, Level]] = {
         "resolver-stale",
         Level.CRITICAL,
     ),
+    "the resolver gives what nobody could hold any more": (
+        world("B", "B", loaded="B", ledger=[past("A", -2 * TTL)]),
+        look(owner("B", resolver="A"), "B", "B"),
+        "resolver-stale",
+        Level.CRITICAL,
+    ),
     "a restart would present what a secondary does not match": (
         world("B", ledger=[past("A")]),
         look(owner("A B", "A"), "A", "B"),
@@ -307,6 +313,18 @@ FINE = {
     "one that expires while the next one waits": (
         world("B", vault="B", more=[credential("A", days=2)], ledger=[past("A", -50)]),
         look("A B"),
+    ),
+    "a certificate that ends when the next one is ready": (
+        world("B", vault="B", more=[credential("A", days=151 / 86400)], ledger=[past("A", -50)]),
+        look("A B"),
+    ),
+    "a certificate with a second left, and the next one is ready": (
+        world("B", vault="B", more=[credential("A", days=1 / 86400)], ledger=[READY]),
+        look("A B"),
+    ),
+    "a resolver that may hold the old RRset for a second yet": (
+        world("B", "B", loaded="B", ledger=[past("A", 1 - 2 * TTL)]),
+        look(owner("B", resolver="A"), "B", "B"),
     ),
     "a failing install that still has its time": (
         world("B", ledger=[READY], loaded="B", install=opened(-59, shown="454")),

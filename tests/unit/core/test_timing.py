@@ -60,6 +60,8 @@ def test_a_return_is_measured_on_the_boot_clock_alone(now: Instant, seconds: flo
 FUTURE = {
     "what has passed stays": (later(60, 60), False),
     "this very instant stays": (START, False),
+    "the same second on the wall clock stays": (later(0, 60), False),
+    "the same second since boot stays": (later(60, 0), False),
     "a wall clock set back makes it future": (later(-1, 60), True),
     "a boot clock that is behind within one boot makes it future": (later(60, -1), True),
     "the boot clock of another boot says nothing": (later(60, -900, "boot 2"), False),

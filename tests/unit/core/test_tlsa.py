@@ -108,6 +108,8 @@ def test_a_record_that_is_not_as_long_as_it_says_is_told_as_such() -> None:
     """The generic form has its length in it: whoever mistyped sees the record."""
     with pytest.raises(ValueError, match=r"not as long as it says: '.{3} 4 030101'"):
         Tlsa.parse("\\# 4 030101")
+    with pytest.raises(ValueError, match="not a TLSA record: '3 1 1'"):
+        Tlsa.parse("3 1 1")
 
 
 def test_rdata_too_short_to_take_apart_is_kept_whole() -> None:
