@@ -545,6 +545,16 @@ def test_the_goal_is_activated_when_it_is_proven_everywhere() -> None:
     assert step.fingerprint == fp("B")
 
 
+def test_an_install_of_what_is_active_is_closed_too() -> None:
+    """A live file that was written again is proven like any other; without an install nothing is."""
+    again = world("B", "B", ledger=[READY], loaded="B", install=opened(-5), rounds=3)
+
+    assert isinstance(decided(again, SERVED), Activate)
+    assert kind(decided(replace(again, book=replace(again.book, install=None)), SERVED)) == "update"
+    taken = replace(again, book=replace(again.book, install=None, active=fp("A")))
+    assert isinstance(decided(taken, SERVED), Activate)
+
+
 def test_an_owner_without_an_endpoint_is_not_proven() -> None:
     """7. Every name and port that serves it."""
     service = replace(SERVICE, ports=(25, 465))
@@ -598,6 +608,9 @@ def test_a_revoked_key_is_withdrawn_after_drain_only() -> None:
     assert isinstance(step, Update)
     assert step.changes[0].delete == r("C")
     assert waits(decided(served(quiet=at(-100), **it), SERVED)).seconds == 900
+    both = decided(served(quiet=at(-1000), **it), seen)
+    assert isinstance(both, Update)
+    assert both.changes[0].delete == r("A C")
 
 
 def test_a_rollover_is_not_done_while_the_primary_cannot_say_so() -> None:

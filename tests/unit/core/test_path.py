@@ -81,6 +81,16 @@ def test_a_path_longer_than_a_ca_allows_ends_below_it() -> None:
     assert anchors(LEAF, below.der, short.der) == [False, True, False]
 
 
+def test_every_ca_below_counts_towards_the_path_length() -> None:
+    """A CA that may have one CA below it is no anchor above two."""
+    top = make("Top", ca=True, pathlen=1)
+    upper = make("Upper", top, ca=True)
+    lower = make("Lower", upper, ca=True)
+    leaf = make("leaf", lower)
+
+    assert anchors(leaf.der, lower.der, upper.der, top.der) == [False, True, True, False]
+
+
 def test_a_self_issued_ca_does_not_lengthen_the_path() -> None:
     """A CA's certificate of its own new key does not count towards the path length (RFC 5280 §4.2.1.9)."""
     old, new = key(label="Short"), key(label="renewed")

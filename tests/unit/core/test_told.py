@@ -538,6 +538,49 @@ def test_what_is_wrong_is_told_with_place_and_certificate(name: str, messages: l
     assert found == [problem(code, text, service="mail", level=level) for text in messages]
 
 
+def test_what_a_hidden_primary_has_is_told_before_others_have_it() -> None:
+    """Once, with the certificate that it will hurt; not beside a public server that hurts already."""
+    hidden = replace(server("B", "ns1", primary=True), public=False)
+    it = world(failed=refused("x"))
+
+    def ahead(*others: str | None) -> list[str]:
+        problems = [d.problem for d in told(it, look(owner(hidden, *others))).problems]
+        return [p.message for p in problems if p.code == "deferral-ahead"]
+
+    message = (
+        f"ns1 has an RRset of {OWNER} without a match for {A} at {HERE}; DANE mail is deferred once others have it"
+    )
+    assert ahead("A") == [message]
+    assert ahead("A", None) == [message]
+    assert ahead("A", "B") == []
+
+
+def test_a_record_that_names_an_issuer_is_a_persons_to_remove() -> None:
+    """Each record that does not match is named as far as it has to be; of those only usage 2 has a command."""
+    seen = look(owner("A", "B:312 A:211 A:201"), [end("A")])
+    it = world(vault="A", others={})
+    it = replace(it, credentials={fp("A"): credential("A", issuer="other")})
+    shows = replace(end("A"), chains=(credential("A", issuer="other").chain,))
+    (found,) = [
+        d.problem for d in told(it, replace(seen, endpoints=(shows,))).problems if d.problem.code == "mail-deferred"
+    ]
+    bad = [rr("A:201"), rr("A:211"), rr("B:312")]
+
+    assert found.message == DEFERS.format("ns2", "…, ".join(str(x)[:22] for x in bad), A, HERE)
+    assert found.hint == (f'if nobody needs it: `rollover adopt mail --remove "{bad[0]}" --remove "{bad[1]}"`')
+
+
+def test_a_server_that_nobody_is_known_to_ask_is_late_and_no_more() -> None:
+    """One of `also_check`: named with the certificate it has no match for; the servers after it are looked at too."""
+    further = replace(server("B", "ns2"), public=False)
+    found = [d.problem for d in told(world(), look(owner("A", further, "B"))).problems]
+
+    assert [(p.code, p.message) for p in found if "without a match" in p.message] == [
+        ("secondary-stale", f"ns2 has an RRset of {OWNER} without a match for {A} at {HERE}"),
+        ("mail-deferred", DEFERS.format("ns3", str(rr("B"))[:22], A, HERE)),
+    ]
+
+
 def test_the_words_for_mail_that_is_deferred_or_not() -> None:
     """The first thing in the line."""
     assert [d.words for d in Deferral] == [

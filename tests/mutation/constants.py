@@ -1,0 +1,149 @@
+"""Mutants of what stands outside of functions: constants, defaults of fields, members of enumerations.
+
+mutmut changes functions only: it imports a file once and switches there. Here its operators are applied to the rest of a
+file, and each mutant is imported anew, in a process of its own. The prose of the table of problems is left out: it is
+shown as it stands, and what must hold for it is in tests/unit/core/test_problems.py.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import json
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+PACKAGE = Path("rollover/core")
+TESTS = Path("tests/unit/core")
+RESULTS = Path("mutants/constants.json")
+SLOW = {"test_properties.py", "test_survivors.py"}
+SECONDS = 300  # of processor time for one mutant
+
+
+class Change(NamedTuple):
+    """One mutant: the line as it is and as it becomes, and the source of the whole file."""
+
+    file: str
+    before: str
+    after: str
+    source: str
+
+
+def changes(file: Path) -> Iterator[Change]:
+    """Yield the mutants of *file* outside of its functions."""
+    import libcst as cst
+    from libcst.metadata import MetadataWrapper, PositionProvider
+    from mutmut.mutation.mutators import mutation_operators
+
+    class Visitor(cst.CSTVisitor):
+        """Collects (node, what it becomes, its first line)."""
+
+        METADATA_DEPENDENCIES = (PositionProvider,)
+        found: list[tuple[cst.CSTNode, cst.CSTNode, int]]
+
+        def on_visit(self, node: cst.CSTNode) -> bool:
+            if isinstance(
+                node, cst.FunctionDef | cst.Import | cst.ImportFrom | cst.Annotation | cst.Decorator | cst.Expr | cst.If
+            ):
+                return False  # If: TYPE_CHECKING; Expr: docstrings
+            if isinstance(node, cst.Assign) and getattr(node.targets[0].target, "value", "") in {"T", "__all__"}:
+                return False
+            place = self.get_metadata(PositionProvider, node, None)
+            for kind, operator in mutation_operators:
+                if isinstance(node, kind) and place is not None:
+                    self.found += [(node, x, place.start.line) for x in operator(node)]
+            return True
+
+    wrapper = MetadataWrapper(cst.parse_module(file.read_text()))
+    visitor = Visitor()
+    visitor.found = []
+    wrapper.visit(visitor)
+    whole = wrapper.module.code
+    for node, becomes, at in visitor.found:
+        prose = isinstance(node, cst.SimpleString) and " " in node.value and file.name == "problems.py"
+        source = wrapper.module.deep_replace(node, becomes).code
+        if not prose and source != whole and _compiles(source):
+            was, now = _line(whole, source, at)
+            yield Change(str(file), was, now, source)
+
+
+def _compiles(source: str) -> bool:
+    try:
+        ast.parse(source)
+    except SyntaxError:
+        return False
+    return True
+
+
+def _line(before: str, after: str, at: int) -> tuple[str, str]:
+    """Return the first line that differs, on both sides."""
+    for one, other in zip(before.splitlines()[at - 1 :], after.splitlines()[at - 1 :], strict=False):
+        if one != other:
+            return one.strip(), other.strip()
+    return before.splitlines()[at - 1].strip(), ""
+
+
+class Mutated(importlib.abc.MetaPathFinder, importlib.machinery.SourceFileLoader):
+    """Finds one module, and loads another source for it."""
+
+    def __init__(self, change: Change) -> None:
+        super().__init__(change.file.removesuffix(".py").replace("/", "."), str(Path(change.file).resolve()))
+        self.change = change
+
+    def find_spec(self, name: str, path: object = None, target: ModuleType | None = None) -> object:
+        """Return the module if it is the one; the others are found as ever."""
+        return importlib.util.spec_from_file_location(name, self.path, loader=self) if name == self.name else None
+
+    def get_code(self, name: str) -> object:
+        """Return the mutant, compiled: nothing is cached."""
+        return compile(self.change.source, self.path, "exec", dont_inherit=True)
+
+
+def survives(change: Change) -> bool:
+    """Tell whether all tests pass with *change*, in a process of its own."""
+    pid = os.fork()
+    if pid == 0:
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(1, 2)
+        sys.meta_path.insert(0, Mutated(change))
+        os._exit(_run(change))
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def _run(change: Change) -> int:
+    import pytest
+
+    own = TESTS / f"test_{Path(change.file).stem}.py"  # where it is most likely to be seen
+    files = sorted(
+        (x for x in TESTS.glob("test_*.py") if x.name not in SLOW), key=lambda x: (x != own, x.stat().st_size)
+    )
+    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *map(str, files)]))
+
+
+def main() -> int:
+    """Try each mutant; keep in RESULTS which were tried, so that it goes on where it was stopped."""
+    import cryptography.x509  # noqa: F401  # once for all of them
+    import dns.rdata  # noqa: F401
+    import hypothesis  # noqa: F401
+    import OpenSSL.crypto  # noqa: F401
+
+    done = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for file in sorted(PACKAGE.glob("*.py")):
+        for number, change in enumerate(changes(file)):
+            key = f"{file}#{number}"
+            if key not in done:
+                done[key] = [*change[:3], survives(change)]
+                RESULTS.write_text(json.dumps(done))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
