@@ -57,7 +57,7 @@ async def look(
 ) -> DnsLook:
     """Return what is served at *owners*. Faults of servers never raise: they are part of the picture.
 
-    *remembered*: for each zone, labels of servers that left its NS set less than its TTL ago. Where
+    *remembered*: for each zone, labels of servers that are or were in its NS set less than its TTL ago. Where
     the resolver is dead its keys tell the zone of an owner, so that primary and these are seen.
     Signatures are checked on the servers that the public asks (see signatures). One dead server or
     all of them: a look takes about ``settings.timeout``; longer only where the resolver is slow.

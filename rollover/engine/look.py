@@ -164,12 +164,11 @@ class Looker:
     # ------------------------------------------------- servers that left an NS set
 
     def _remembered(self) -> dict[str, list[str]]:
-        kept: dict[str, list[str]] = {}
-        for zone in self.host.store.zones():
-            _, servers = self.host.store.zone(zone)
-            gone = [label for label, it in servers.items() if it["left"] is not None]
-            kept[zone] = gone  # also without any: its name tells where the zone begins when the resolver is silent
-        return kept
+        """Return all servers that are known of each zone, be there none: resolvers may still ask those that left.
+
+        Also those that nobody was seen to leave out yet: one that leaves just now has to be in this look.
+        """
+        return {zone: list(self.host.store.zone(zone)[1]) for zone in self.host.store.zones()}
 
     def remember_servers(self, dns: DnsLook, now: Instant) -> None:
         """Note the NS sets that were seen: a server that leaves one is asked for its TTL longer.

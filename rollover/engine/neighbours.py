@@ -14,11 +14,13 @@ from typing import Any
 
 from rollover.core.certificate import certificates_from_pem, chain_from_der, chain_pem
 from rollover.core.model import Book, Credential, Service, State
+from rollover.core.steps import OwnerChange
 from rollover.core.timing import Instant, elapsed, parse_stamp
-from rollover.core.tlsa import Chain
+from rollover.core.tlsa import Chain, combinations
 from rollover.core.view import View
 from rollover.engine.host import Host
 from rollover.state import codec
+from rollover.state.services import Summary
 
 SHOWN = "shown:"
 MOST_STRANGERS = 8  # unknown chains that are remembered of a service
@@ -44,6 +46,22 @@ def note_shown(host: Host, view: View) -> None:
     text = json.dumps({"owners": owners, "strangers": strangers}, sort_keys=True)
     if host.store.note(SHOWN + service.name) != text:
         host.store.note(SHOWN + service.name, text)
+
+
+def beside(host: Host, name: str, changes: Collection[OwnerChange]) -> list[str]:
+    """Return the other configured services whose records an update changes in a way that could harm them.
+
+    Records that are added in combinations that are there harm nobody.
+    """
+    harmful = {c.target for c in changes if c.delete or combinations(c.result) != combinations(c.expect)}
+    aliases, known = host.store.aliases(), host.store.summaries()
+    return [
+        other.name
+        for other in host.services.values()
+        if other.name != name
+        and known.get(other.name, Summary()).adopted
+        and any(aliases.get(owner, owner) in harmful for owner in other.owners)
+    ]
 
 
 def neighbours(

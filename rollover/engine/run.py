@@ -6,7 +6,7 @@ state; hours are left to the next tick.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -29,7 +29,7 @@ from rollover.engine.cutoff import close_cut_off
 from rollover.engine.effects import Failed, perform
 from rollover.engine.host import Host
 from rollover.engine.look import Looker
-from rollover.engine.neighbours import note_shown
+from rollover.engine.neighbours import beside, note_shown
 from rollover.engine.status import publish_status, reports_with
 from rollover.state.lock import locked
 from rollover.state.services import Summary
@@ -101,7 +101,7 @@ async def _run(host: Host, name: str, patience: Patience) -> Outcome:
     failures: dict[str, str] = {}
     met: list[Problem] = []
     started = host.clock.now()
-    proving = False
+    proving = looked_beside = False
     pause = PAUSE
     for _ in range(MOST_STEPS):
         take_inbox(looker)
@@ -121,6 +121,11 @@ async def _run(host: Host, name: str, patience: Patience) -> Outcome:
                 Phase.INSTALLING, "not every endpoint answered at once: left to the next tick", action="install"
             )
             return _finish(looker, world, seen, rest, met, patience)
+        if isinstance(step, Update) and not looked_beside:
+            looked_beside = True
+            if others := beside(host, name, step.changes):
+                await _look_beside(host, others, patience)
+                continue  # what they present now may need what this update takes away
         if elapsed_boot(seen.time, host.clock.now()) > BELIEVED:
             continue  # the host slept in between: look again
         try:
@@ -141,6 +146,13 @@ async def _run(host: Host, name: str, patience: Patience) -> Outcome:
         proving = True
     stuck = Rest(Phase.BLOCKED, f"more than {MOST_STEPS} steps in one run")
     return _finish(looker, world, seen, stuck, met, patience)
+
+
+async def _look_beside(host: Host, names: Sequence[str], patience: Patience) -> None:
+    """Look at services that share an RRset with this one, and remember what they present; nothing is done for them."""
+    for name in names:
+        looker = Looker(host, name)
+        _enter(looker, await looker.look(timeout=patience.look), {}, proving=False)
 
 
 def _all_greeted(seen: Sighting) -> bool:

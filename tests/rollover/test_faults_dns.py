@@ -35,7 +35,9 @@ from tests.rollover.driving import (
 from tests.servers.dns_support import NS3, SPARE, add_server, forward
 
 TTL = 2
-OVER = 2 * TTL + 1  # seconds after which the wait of a rollover that nothing held back is over
+OVER = (
+    TTL + 4
+)  # seconds after which the wait of a rollover that nothing held back is over: two TTLs, one and three at least
 SETTINGS = {"check_every": "30s", "propagation_warn": "1s", "retain": "1s", "drain": "1s"}
 
 

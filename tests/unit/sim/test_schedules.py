@@ -86,6 +86,34 @@ FOUND = {
             ("tick", 11),
         ],
     ),
+    "a record was withdrawn that a neighbour's process had begun to present since its last look": (
+        1439,
+        [
+            ("a person looks", 23),
+            ("all is mended", 13),
+            ("on to propagating", 13),
+            ("somebody changes it and back", 13),
+            ("a fault when it is due", 1),
+            ("a person looks", 0),
+            ("all is mended", 12),
+            ("on to withdrawing", 12),
+            ("on to rolling-back", 14),
+            ("reboot", 11),
+            ("a process with another certificate", 17),
+            ("tick", 6),
+            ("a fault when it is due", 2),
+        ],
+    ),
+    "a server that had left the NS set since the last look was not asked in this one": (
+        1927,
+        [
+            ("deploy that is killed", 15),
+            ("wait", 12),
+            ("a server leaves", 1),
+            ("a person looks", 19),
+            ("wait until it is due", 13),
+        ],
+    ),
 }
 
 
