@@ -25,16 +25,20 @@ CHUNK = 20
 def main() -> int:
     """Return 1 if any seed failed, or any mutant lived."""
     parser = argparse.ArgumentParser(prog="tests/sim/run", description=__doc__)
-    parser.add_argument("--seeds", default="200", help="how many, or first-last, the last one not included")
+    parser.add_argument(
+        "--seeds", default="200", help="how many, or first-last, the last one not included; /2: every other"
+    )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--disk", action="store_true", help="the database on disk, too")
     parser.add_argument("--seed", type=int, help="only this one: shrink it if it fails, and tell what happens")
+    parser.add_argument("--pairs", type=int, default=0, help="fail if a kind of fault met a phase less often")
     parser.add_argument("--mutants", nargs="*", help="hunt these, or all, with these seeds")
     options = parser.parse_args()
     if options.seed is not None:
         return _one(options.seed)
-    first, dash, last = options.seeds.partition("-")
-    seeds = range(int(first), int(last)) if dash else range(int(first))
+    span, _, step = options.seeds.partition("/")
+    first, dash, last = span.partition("-")
+    seeds = range(int(first) if dash else 0, int(last if dash else first), int(step or 1))
     if options.mutants is not None:
         return _hunt(options.mutants or list(MUTANTS), seeds, options.jobs)
     chunks = [seeds[n : n + CHUNK] for n in range(0, len(seeds), CHUNK)]
@@ -46,7 +50,10 @@ def main() -> int:
                 print(f"seed {seed}: {why}", flush=True)
     print(tally.table())
     print(f"{time.monotonic() - begin:.0f} s")
-    return 1 if tally.failed else 0
+    rare = tally.missing(options.pairs)
+    for (kind, phase), times in rare.items():
+        print(f"{kind} met {phase} {times} times only")
+    return 1 if tally.failed or rare else 0
 
 
 def _hunt(names: list[str], seeds: range, jobs: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tests.sim.leading import lead
 from tests.sim.materials import certificate
 from tests.sim.nameservers import Node
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 Event = tuple[str, int]
 
-WAITS = (1, 5, 20, 61, 100, 101, 130, 310, 450, 901, 1300)
+WAITS = (1, 5, 20, 61, 103, 104, 130, 310, 450, 901, 1300)
 SKEWS = (0.0, 8.0, -3600.0, 8.0, 200.0, 86400.0 * 30)
 #: What may go wrong with the next effect of the tool that it can go wrong with.
 FAULTS = ("refused", "answer lost", "delayed", "lost", "not applied", "disk full", "reload fails", "state disk full")
@@ -42,9 +43,7 @@ def _owner(p: Play, n: int) -> str:
 
 def _toggle_lag(p: Play, n: int) -> None:
     server = _secondary(p, n)
-    server.lagging = not server.lagging
-    p.world.say(f"{server.label} {'gets no transfers' if server.lagging else 'gets transfers again'}")
-    p.world.transfers()
+    p.let_lag(server, lagging=not server.lagging)
 
 
 def _toggle_away(p: Play, n: int) -> None:
@@ -74,6 +73,9 @@ def _relapse(p: Play, n: int) -> None:
     server = _secondary(p, n)
     old = p.world.zones.old.get(server.zone)
     if old:
+        for node in p.world.zones.servers:
+            if node.upstream is server and not node.seen:  # it is never further behind than `settle`, so it had this
+                p.world.zones.serve(node, server.copy)
         p.world.zones.serve(server, old[-1 - n % len(old)])
         p.relapsed(server)
         p.world.excuse("a secondary was restored from an old copy")
@@ -115,12 +117,6 @@ def _delete_one(p: Play, n: int) -> None:
         p.admin(zone, name, Node(left, node.ttl) if left else None, f"deletes {p.world.told(record)}")
 
 
-def _delete_all(p: Play, n: int) -> None:
-    zone, name = p.world.own_name(_owner(p, n))
-    if p.world.zones.primary(zone).copy.nodes.get(name) is not None:
-        p.admin(zone, name, None, "deletes all records")
-
-
 def _blip(p: Play, n: int) -> None:
     zone, name = p.world.own_name(_owner(p, n))
     node = p.world.zones.primary(zone).copy.nodes.get(name)
@@ -131,6 +127,14 @@ def _blip(p: Play, n: int) -> None:
         p.world.wait((0.0, 2.0, 40.0)[n % 3])
         p.world.excuse("an administrator replaced what is served")
         p.admin(zone, name, Node(node.records, node.ttl), "changes them back")
+
+
+def _replace(p: Play, n: int) -> None:
+    zone, name = p.world.own_name(_owner(p, n))
+    node = p.world.zones.primary(zone).copy.nodes.get(name)
+    if node is not None and node.records:
+        stranger = frozenset({certificate("x").record(3, 1, 1)})
+        p.admin(zone, name, Node(stranger, node.ttl), "replaces the records by those of another host")
 
 
 def _signs_again(p: Play, n: int) -> None:
@@ -223,17 +227,36 @@ def _reboot_without_clock(p: Play, n: int) -> None:
 
 def _until_due(p: Play, n: int, **how: Any) -> None:
     """Wait until the next step is due, or a second less: where a rule is a second short, this is when it shows."""
-    seconds = p.seconds_until_due(n)
-    if seconds is not None and seconds < 5000:
-        p.world.wait(max(0.0, seconds - (1.0, 0.0, 0.4)[n % 3]))
+    p.until_due(n, short=(1.0, 0.0, 0.4)[n % 3])
     p.tick(**how)
+
+
+def _led(phase: str) -> Callable[[Play, int], object]:
+    return lambda p, n: lead(p, phase, n)
 
 
 def _fault(p: Play, n: int) -> None:
     p.tick(fault=FAULTS[n % len(FAULTS)])
 
 
+PHASES = (
+    "steady",
+    "publishing",
+    "propagating",
+    "waiting",
+    "installing",
+    "verifying",
+    "retaining",
+    "withdrawing",
+    "rolling-back",
+    "paused",
+    "blocked",
+)
+LEADS = {f"on to {phase}": _led(phase) for phase in PHASES}
+
 EVENTS: dict[str, Callable[[Play, int], object]] = {
+    **LEADS,
+    "all is mended": lambda p, n: p.mend(n),
     "tick": lambda p, n: p.tick(),
     "tick with a fault": _fault,
     "tick that is killed": lambda p, n: p.tick(die_in=n + 1),
@@ -242,6 +265,8 @@ EVENTS: dict[str, Callable[[Play, int], object]] = {
     "wait until it is due": _until_due,
     "a fault when it is due": lambda p, n: _until_due(p, 1, fault=FAULTS[n % len(FAULTS)]),
     "a kill when it is due": lambda p, n: _until_due(p, 1, die_in=n + 1),
+    "a fault when a person looks": lambda p, n: p.tick(fault=FAULTS[n % len(FAULTS)], asked=True),
+    "a kill when a person looks": lambda p, n: p.tick(die_in=n + 1, asked=True),
     "deploy": lambda p, n: p.deploy(n),
     "deploy that is killed": lambda p, n: p.deploy(n, die_in=n + 1),
     "deploy with the same key": lambda p, n: p.deploy(n, same_key=True),
@@ -259,8 +284,9 @@ EVENTS: dict[str, Callable[[Play, int], object]] = {
     "restored zone": _restored,
     "foreign record": _foreign,
     "somebody deletes a record": _delete_one,
-    "somebody deletes all": _delete_all,
+    "somebody deletes all": lambda p, n: p.empty(n),
     "somebody changes it and back": _blip,
+    "somebody replaces the records": _replace,
     "somebody signs again": _signs_again,
     "TTL": _ttl,
     "a server leaves": _leave_ns,

@@ -61,12 +61,13 @@ class Hands:
         self.world = world
         self.boundary = boundary
         self.fault = ""
+        self.struck = ""  # the last one that did
 
     def take(self, *faults: str) -> str:
         """Return the fault that is due if it is one of *faults*; it happens once."""
         if self.fault in faults:
-            found, self.fault = self.fault, ""
-            return found
+            self.struck, self.fault = self.fault, ""
+            return self.struck
         return ""
 
 
@@ -133,6 +134,7 @@ class SimNames:
                 ServerAnswer(_label(server, p), server.zone, p, public, reached=False, problem="timed out")
                 for p, public in roles
             ]
+        server.looked_at = self.world.t
         node, wildcard = server.copy.lookup(name)
         signature = Signature.BOGUS if server.badly_signed else Signature.VALID
         return [

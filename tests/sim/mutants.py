@@ -19,6 +19,7 @@ from rollover.core.tlsa import EMPTY
 from rollover.core.view import View
 from rollover.engine import effects, look, run, served
 from rollover.state.store import Store
+from tests.sim.store import MemoryStore
 
 Mutation = Callable[[Any], object]
 MUTANTS: dict[str, Mutation] = {}
@@ -169,6 +170,20 @@ def _(patch: Any) -> None:
     patch.setattr(memory, "observe", observe)
 
 
+@mutant("a server that leaves the NS RRset is asked from the next look on", "a server leaves")
+def _(patch: Any) -> None:
+    def remembered(self: Any) -> dict[str, list[str]]:
+        store = self.host.store
+        return {z: [s for s, it in store.zone(z)[1].items() if it["left"] is not None] for z in store.zones()}
+
+    patch.setattr(look.Looker, "_remembered", remembered)
+
+
+@mutant("a server that has left the NS RRset is asked no more", "a server leaves")
+def _(patch: Any) -> None:
+    patch.setattr(look.Looker, "_remembered", lambda self: {z: [] for z in self.host.store.zones()})
+
+
 @mutant("an update whose answer is lost will not land", "a fault when it is due", "rollback")
 def _(patch: Any) -> None:
     patch.setattr(ledger, "MAY_LAND", 0.0)
@@ -301,6 +316,11 @@ def _(patch: Any) -> None:
         return replace(whole(self, *args, **kwargs), others={}, strangers={})
 
     patch.setattr(look.Looker, "world", world)
+
+
+@mutant("nobody looks at the neighbours before a withdrawal", "two owners, one target")
+def _(patch: Any) -> None:
+    patch.setattr(run, "beside", lambda *_: [])
 
 
 @mutant("DANE that somebody switched off is switched on again", "somebody deletes all")
@@ -468,12 +488,14 @@ def _(patch: Any) -> None:
 
 @mutant("what was promised is not stored")
 def _(patch: Any) -> None:
-    patch.setattr(Store, "save_ledgers", lambda self, ledgers: None)
+    for store in (Store, MemoryStore):
+        patch.setattr(store, "save_ledgers", lambda self, ledgers: None)
 
 
 @mutant("records that this tool made are not noted as its own")
 def _(patch: Any) -> None:
-    patch.setattr(Store, "manage", lambda self, target, rrset: None)
+    for store in (Store, MemoryStore):
+        patch.setattr(store, "manage", lambda self, target, rrset: None)
 
 
 @mutant("status says well whatever there is")

@@ -6,13 +6,13 @@ import asyncio
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rollover.core.problems import Level
 from rollover.core.report import Report
 from rollover.core.steps import Phase
-from tests.sim.events import EVENTS, FAULTS, Event
+from tests.sim.events import EVENTS, Event
 from tests.sim.materials import certificate
 from tests.sim.nameservers import Node, Server
 from tests.sim.rules import valid
@@ -51,15 +51,23 @@ class Play:
             return None
         return (planned[n % len(planned)] - self.world.now().wall).total_seconds()
 
-    def tick(self, *, fault: str = "", die_in: int = 0, asked: bool = False) -> None:
+    def until_due(self, n: int, *, short: float = 0.0) -> None:
+        """Wait until the next step of service *n* is due, or *short* seconds less; not for what is far away."""
+        seconds = self.seconds_until_due(n)
+        if seconds is not None and seconds < 5000:
+            self.world.wait(max(0.0, seconds - short))
+
+    def tick(self, *, fault: str = "", die_in: int = 0, die_at: str = "", asked: bool = False) -> None:
         """Let the timer run the tool once, or a person."""
-        self.tool.hands.fault, self.tool.die_in = fault, die_in
+        self.tool.hands.fault, self.tool.die_in, self.tool.die_at = fault, die_in, die_at
         became = self.tool.look() if asked else self.tool.tick()
         self.world.check()
         if became != "killed":
             self._after_a_look(clean=not fault and not became)
 
-    def deploy(self, n: int, *, same_key: bool = False, broken: bool = False, die_in: int = 0) -> None:
+    def deploy(
+        self, n: int, *, same_key: bool = False, broken: bool = False, die_in: int = 0, die_at: str = ""
+    ) -> None:
         """Hand over a new certificate."""
         self._made += 1
         name, service = f"c{self._made}", self.service(n)
@@ -70,7 +78,7 @@ class Play:
         it = self.world.stage(name, key=key)
         if broken:
             self.world.mail[service].broken.add(name)
-        self.tool.die_in = die_in
+        self.tool.die_in, self.tool.die_at = die_in, die_at
         self.tool.deploy(it, service)
         self.world.check()
 
@@ -120,14 +128,35 @@ class Play:
         self.world.excuse(why)
         self.world.transfers()
 
+    def empty(self, n: int) -> None:
+        """Let an administrator take all records of an owner away."""
+        owners = sorted(self.world.zones.targets)
+        zone, name = self.world.own_name(owners[n % len(owners)])
+        if self.world.zones.primary(zone).copy.nodes.get(name) is not None:
+            self.admin(zone, name, None, "deletes all records")
+
+    def let_lag(self, server: Server, *, lagging: bool) -> None:
+        """Let a secondary get no transfers, or get them again."""
+        server.lagging = lagging
+        self.world.say(f"{server.label} {'gets no transfers' if lagging else 'gets transfers again'}")
+        self.world.transfers()
+
+    def hold_transfers(self, n: int) -> None:
+        """Let one secondary get no transfers."""
+        them = [s for s in self.world.zones.servers if s.upstream is not None and s.seen]
+        self.let_lag(them[n % len(them)], lagging=True)
+
     def relapsed(self, server: Server) -> None:
         """A restored secondary follows its primary again after a while."""
         server.lagging = True
         self.world.say(f"{server.label} was restored from an old copy")
+        then = self.world.t
 
         def again() -> None:
             server.lagging = False
             self.world.excuse("a secondary was restored from an old copy")
+            if server.looked_at < then:
+                self.world.nobody_saw(server, "a secondary was restored and mended again, and nobody looked in between")
             self.world.transfers()
 
         self.world.later(200.0, again)
@@ -185,37 +214,66 @@ class Play:
     def happen(self, events: Sequence[Event]) -> None:
         """Let events happen one after the other."""
         for name, n in events:
-            for phase in self.tool.phases():
-                self.met[FAULTS[n % len(FAULTS)] if "a fault" in name else name, phase] += 1
+            phases, self.tool.hands.struck, self.tool.died_at = self.tool.phases(), "", ""
             self.world.say(f"-- {name} {n}")
             EVENTS[name](self, n)
             self.world.check()
+            self._note(name, phases)
+
+    def _note(self, name: str, phases: Iterable[str]) -> None:
+        """Count what happened in which phase: a fault only if it struck, a kill only if the tool died of it."""
+        kind = name
+        if "a fault" in name:
+            kind = self.tool.hands.struck
+        elif "kill" in name:
+            kind = "killed" if self.tool.died_at else ""
+        if kind:
+            self.met.update((kind, phase) for phase in phases)
 
     def make_peace(self) -> None:
         """Let everything be well again; the tool has to end in one and the same place by itself, within its bound."""
+        self.world.say("-- peace")
+        self._mend_all()
+        for _ in range(2):
+            self.world.off.clear()
+            for name in self.world.mail:
+                self.tool.resume(name)
+            if self._comes_to_rest():
+                return
+            for mail in self.world.mail.values():  # what always gave 454 was taken back by now, and is mended
+                mail.broken.clear()
+            self.world.excuse("peace")
+
+    def mend(self, n: int) -> None:
+        """Let persons mend everything, and the tool look."""
+        self._mend_all()
+        for mail in self.world.mail.values():
+            mail.broken.clear()
+            for place in mail.places:
+                place.deaf = False
+        self.world.excuse("peace")
+        self.resume(n)
+        for name in self.world.mail:
+            self.tool.resume(name)
+        self.until_due(n)
+        self.tick(asked=True)
+
+    def _mend_all(self) -> None:
         world = self.world
-        world.say("-- peace")
         world.skew = 0.0
         for server in world.zones.servers:
             world.zones.remember(server)
             server.lagging, server.reached, server.badly_signed = False, True, False
         world.transfers()
         for mail in world.mail.values():
-            for place in mail.places:
-                place.reached = True
             if mail.live == "x":
                 mail.write("c0")
-        world.excuse("peace")
+            for place in mail.places:
+                place.reached = True
+                if place.shows == "x":
+                    place.shows = mail.live
+        world.excuse_presented("peace")
         self._remove_what_breaks()
-        for _ in range(2):
-            world.off.clear()
-            for name in world.mail:
-                self.tool.resume(name)
-            if self._comes_to_rest():
-                return
-            for mail in world.mail.values():  # by now what does not work was taken back; what always gave 454 is mended
-                mail.broken.clear()
-            world.excuse("peace")
 
     def _comes_to_rest(self) -> bool:
         """Let the timer run as it is planned; tell whether all is done within the bound, twice in a row."""

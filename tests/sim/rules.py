@@ -5,8 +5,8 @@ RFC 6698 §2.1 (association data), RFC 7671 §8 (every combination has to match)
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterable
 
 from tests.sim.materials import Certificate
 
@@ -30,7 +30,8 @@ def matches(record: str, chain: Certificate) -> bool | None:
     return False
 
 
-def valid(records: Iterable[str], chain: Certificate) -> bool:
+@functools.lru_cache(maxsize=1 << 16)
+def valid(records: frozenset[str], chain: Certificate) -> bool:
     """Tell whether every sender that holds these records accepts the chain: each combination has a match."""
     combinations: dict[str, bool] = {}
     for record in records:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 
-from tests.sim.events import EVENTS, Event
+from tests.sim.events import EVENTS, FAULTS, LEADS, PHASES, Event
 
 #: How a rollover begins.
 BEGINNINGS = {
@@ -29,6 +29,8 @@ DRIVING = {
     "tick that is killed": 2,
     "a kill when it is due": 2,
     "a person looks": 1,
+    "a fault when a person looks": 1,
+    "a kill when a person looks": 1,
     "wait": 2,
 }
 #: What ends by the same event, or by another one.
@@ -47,26 +49,62 @@ ENDED_BY = {
 CUTS = (
     "tick with a fault",
     "a fault when it is due",
+    "a fault when a person looks",
     "tick that is killed",
     "a kill when it is due",
+    "a kill when a person looks",
     "deploy that is killed",
 )
-TROUBLES = sorted(set(EVENTS) - set(BEGINNINGS) - set(DRIVING) - {"resume"})
+TROUBLES = sorted(set(EVENTS) - set(BEGINNINGS) - set(DRIVING) - set(LEADS) - {"resume", "all is mended"})
+#: What is met in every phase, so and so often (Tally.missing): each kind of fault.
+KINDS = sorted({*TROUBLES, *FAULTS, "killed", "deploy what does not work"} - {"a server joins", "pause", "restart"})
+#: What has to be there, or the fault finds nothing to strike.
+PROVOKED_BY = {
+    "disk full": "somebody writes the live file",
+    "reload fails": "somebody writes the live file",
+} | dict.fromkeys(("refused", "answer lost", "delayed", "lost", "not applied"), "somebody replaces the records")
+#: An install is not due there, by protocol.md's order of steps: neither its disk nor its reload can fail.
+NO_INSTALL = ("publishing", "propagating", "paused", "blocked")
+CANNOT_BE = {(kind, phase) for kind in ("disk full", "reload fails") for phase in NO_INSTALL}
+PAIRS = [(kind, phase) for kind in KINDS for phase in PHASES if (kind, phase) not in CANNOT_BE]
+LED = 8  # pairs in a schedule that is led
 
 
 def schedule(seed: int) -> list[Event]:
-    """Return the schedule of *seed*."""
+    """Return the schedule of *seed*: a free one, or of an odd seed one that is led from phase to phase."""
     source = random.Random(f"schedule {seed}")
+    if seed % 2:
+        first = seed // 2 * LED
+        pairs = [PAIRS[(first + i) * 37 % len(PAIRS)] for i in range(LED)]  # 37: neighbours have little in common
+        events = [event for pair in pairs for event in _led(source, *pair)]
+        return events + _row(source, 60 - len(events))
+    return _row(source, source.randrange(40, 75))
+
+
+def _row(source: random.Random, length: int) -> list[Event]:
+    """Return a row of rollovers, of about so many events."""
 
     def one(of: dict[str, int]) -> Event:
         return source.choices(list(of), list(of.values()))[0], source.randrange(24)
 
     own = source.sample(TROUBLES, source.randrange(2, 8))
-    length = source.randrange(45, 110)
     events: list[Event] = []
     while len(events) < length:
         events += _rollover(source, one(BEGINNINGS), [one(DRIVING) for _ in range(source.randrange(5, 14))], own)
     return events
+
+
+def _led(source: random.Random, kind: str, phase: str) -> list[Event]:
+    """Return what leads into *phase*, something of *kind* there, and what the tool makes of it."""
+    n = source.randrange(24)
+    provoked = [(PROVOKED_BY[kind], n)] if kind in PROVOKED_BY else []
+    return [("all is mended", n), (f"on to {phase}", n), *provoked, _event(kind, phase, n), ("a person looks", n)]
+
+
+def _event(kind: str, phase: str, n: int) -> Event:
+    if kind in FAULTS:  # an install becomes due when the wait ends
+        return f"a fault when {'it is due' if phase == 'waiting' else 'a person looks'}", FAULTS.index(kind)
+    return ("a kill when a person looks", n) if kind == "killed" else (kind, n)
 
 
 def _rollover(source: random.Random, begin: Event, driving: list[Event], own: list[str]) -> list[Event]:

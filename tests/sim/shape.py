@@ -34,7 +34,7 @@ class Shape:
     @property
     def bound(self) -> float:
         """In how many seconds after the last fault all is done: looks, late updates, three waits, two retentions."""
-        wait = max(self.ttls * LARGEST_TTL, self.stretch) + self.settle + 120
+        wait = max(self.ttls * LARGEST_TTL, LARGEST_TTL + 3, self.stretch) + self.settle + 120
         return 900 + 600 + 3 * wait + 2 * (self.retain + self.drain) + 600
 
     @property

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import statistics
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tests.sim.play import play
-from tests.sim.schedules import schedule
+from tests.sim.schedules import PAIRS, schedule
 from tests.sim.shape import draw
 from tests.sim.world import Violation
 
@@ -36,6 +37,10 @@ class Tally:
         self.rollovers += other.rollovers
         self.crashes += other.crashes
 
+    def missing(self, least: int) -> dict[tuple[str, str], int]:
+        """Return what was met less often than that, of all kinds of fault and phases that can meet."""
+        return {pair: self.met[pair] for pair in PAIRS if self.met[pair] < least}
+
     def table(self) -> str:
         """Return how often each kind of event met each phase, and the sums."""
         kinds = sorted({kind for kind, _ in self.met})
@@ -57,6 +62,7 @@ def soak(seeds: Iterable[int], *, memory: bool = True) -> Tally:
     """Play the worlds of *seeds* one after the other."""
     tally = Tally()
     loop = asyncio.new_event_loop()
+    gc.disable()  # a world is a knot of references: it is collected when it has ended
     try:
         for seed in seeds:
             events = schedule(seed)
@@ -72,6 +78,10 @@ def soak(seeds: Iterable[int], *, memory: bool = True) -> Tally:
                 tally.excused += it.world.met
                 tally.rollovers += sum("written into the live file" in line for line in it.world.log)
                 tally.crashes += sum(": killed " in line for line in it.world.log)
+            if seed % 8 == 7:
+                del it
+                gc.collect()
     finally:
+        gc.enable()
         loop.close()
     return tally

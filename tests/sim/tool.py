@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import sqlite3
+import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from rollover.config.models import AlertConfig, Config, DnsConfig, ServiceConfig
-from rollover.core import certificate
+from rollover.core import certificate, tlsa
 from rollover.core.errors import CannotStore, RolloverError
 from rollover.core.report import Report
-from rollover.engine import look, operate
+from rollover.engine import operate
+from rollover.engine import run as runs
+from rollover.engine import tick as ticks
 from rollover.engine.adopt import adopt
 from rollover.engine.hands import Hands as EngineHands
 from rollover.engine.host import Host, core_service
@@ -28,21 +31,54 @@ from rollover.state.store import Store
 from rollover.state.vault import Vault
 from tests.sim.hands import Hands, SimEndpoints, SimNames, SimTarget
 from tests.sim.materials import Certificate
+from tests.sim.store import MemoryStore, MemoryVault
 from tests.sim.world import World
 
+#: Functions of their arguments alone: each answer is worked out once, not at every look of every process.
+PURE = (
+    certificate.parse_chain,
+    certificate.facts,
+    tlsa.valid,
+    tlsa.matches,
+    tlsa.owner_name,
+    vault._is_chain,
+    vault._is_key,
+)
 
-def _parse_once() -> None:
-    """Let a certificate or key be parsed once, not at every look of every process: it hangs on its bytes alone."""
-    for module, names in (
-        (certificate, ("parse_chain",)),
-        (look, ("parse_chain", "facts")),
-        (vault, ("_is_chain", "_is_key")),
-    ):
-        for name in names:
-            setattr(module, name, functools.cache(getattr(module, name)))
+
+def _work_out_once() -> None:
+    for work in PURE:
+        kept = functools.lru_cache(maxsize=1 << 16)(work)
+        for name, module in list(sys.modules.items()):
+            if name.startswith("rollover.") and getattr(module, work.__name__, None) is work:
+                setattr(module, work.__name__, kept)
 
 
-_parse_once()
+_work_out_once()
+
+
+def _publish_where_there_are_files() -> None:
+    """Let status.json be written by the slower level only."""
+    for module in (runs, ticks):
+        write = module.publish_status
+
+        def publish_status(host: Host, told: Any, write: Any = write) -> None:
+            if not isinstance(host.store, MemoryStore):
+                write(host, told)
+
+        module.publish_status = publish_status  # type: ignore[attr-defined]
+
+
+_publish_where_there_are_files()
+
+
+def _stay_shorter() -> None:
+    """Let a run that waits for seconds look three times in them, not eight: nothing changes here in between."""
+    ticks.TICK = replace(runs.TICK, linger=0.5)  # type: ignore[attr-defined]
+    ticks.PAUSE = 5.0  # type: ignore[attr-defined]
+
+
+_stay_shorter()
 
 
 class Crash(BaseException):
@@ -62,11 +98,16 @@ class SimStore(Store):
         with super().transaction():
             yield
             if self.hands is not None:
-                self.hands.boundary("before a commit")
-                if self.hands.take("state disk full"):
-                    raise CannotStore("rollover.db: database or disk is full", hint="make room")
+                before_commit(self.hands)
         if self.hands is not None:
             self.hands.boundary("after a commit")
+
+
+def before_commit(hands: Hands) -> None:
+    """Die here, or find the disk full."""
+    hands.boundary("before a commit")
+    if hands.take("state disk full"):
+        raise CannotStore("rollover.db: database or disk is full", hint="make room")
 
 
 class Tool:
@@ -77,16 +118,18 @@ class Tool:
         self.directory = directory
         self.loop = loop
         self.die_in = 0  # at which of the next points; 0: at none
-        self.died_at = ""
+        self.die_at = ""  # or at the next one of this name
+        self.died_at = ""  # where the last process did
+        self._mortal = False  # it dies when die_in is down to 0
         self.looked_at: set[str] = set()  # services that the last process had a run of
         self.hands = Hands(world, self._boundary)
-        self._kept: SimStore | None = None
+        self._kept: MemoryStore | None = None
         if memory:
-            self._kept = SimStore(sqlite3.connect(":memory:", isolation_level=None), directory / "rollover.db")
-            self._kept.hands = self.hands
-            self._kept._prepare(make=True)
+            self._kept = MemoryStore()
+            self._kept.on_commit = lambda: before_commit(self.hands)
+            self._kept.committed = lambda: self.hands.boundary("after a commit")
         self.config = self._configure()
-        self.vault = Vault(directory / "vault")
+        self.vault = MemoryVault() if memory else Vault(directory / "vault")
         directory.mkdir(mode=0o700, exist_ok=True)
         self.vault.prepare()
 
@@ -114,18 +157,17 @@ class Tool:
         return Config(Path("/rollover.toml"), self.directory, dns, AlertConfig(), services)
 
     def _boundary(self, where: str) -> None:
-        if self.die_in:
-            self.die_in -= 1
-            if not self.die_in:
-                self.died_at = where
-                raise Crash
+        self.die_in -= bool(self.die_in)
+        if where == self.die_at or (self._mortal and not self.die_in):
+            self.died_at = where
+            raise Crash
 
     def _process(self) -> Host:
         """Return what a new process of the tool opens."""
-        store = self._kept
+        store: Store | None = self._kept
         if store is None:
-            store = SimStore.open(self.directory / "rollover.db")
-            store.hands = self.hands
+            store = written = SimStore.open(self.directory / "rollover.db")
+            written.hands = self.hands
         made = EngineHands(
             names=cast("Any", SimNames(self.hands)),
             endpoints=SimEndpoints(self.hands),
@@ -147,6 +189,7 @@ class Tool:
         """Run one process of the tool; return what became of it."""
         host = self._process()
         self.looked_at = set()
+        self.died_at, self._mortal = "", self.die_in > 0
         try:
             coroutine: Coroutine[Any, Any, Any] = work(host)
             result = self.loop.run_until_complete(coroutine)
@@ -158,7 +201,7 @@ class Tool:
             self.world.say(f"{what}: {type(error).__name__}: {error.message}")
             return error.code
         finally:
-            self.die_in, self.hands.fault = 0, ""
+            self.die_in, self.die_at, self._mortal, self.hands.fault = 0, "", False, ""
             if self._kept is None:
                 host.store.close()
         for it in self.reports():
