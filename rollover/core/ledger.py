@@ -131,6 +131,18 @@ def observe(ledger: Ledger, seen: OwnerSighting, now: Instant, *, clock_agrees: 
     )
 
 
+def shown_beside(ledger: Ledger, seen: OwnerSighting) -> Ledger:
+    """Return *ledger* with what a look at another owner with the same target has shown of its RRset.
+
+    What any server shows is there again; what none shows is gone only by a look at the owner itself.
+    """
+    shown = {a.rrset: a.ttl for a in seen.servers if a.rrset is not None}
+    entries = tuple(replace(e, gone=None) if e.gone is not None and e.rrset in shown else e for e in ledger.entries)
+    new = shown.keys() - {e.rrset for e in entries}
+    more = [Entry(rrset, max(shown[rrset], ledger.largest_ttl)) for rrset in sorted(new, key=repr)]
+    return replace(ledger, entries=(*entries, *more))
+
+
 def _look_again(
     entry: Entry, shown: set[tuple[RRset | None, int]], now: Instant, known_gone: Instant | None, clock_agrees: bool
 ) -> Entry:

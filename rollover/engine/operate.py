@@ -17,7 +17,7 @@ from rollover.core.timing import Instant, stamp
 from rollover.engine.host import Host
 from rollover.engine.look import Looker
 from rollover.engine.run import Outcome as RunOutcome
-from rollover.engine.run import Patience, run_locked
+from rollover.engine.run import Patience, enter, run_locked
 from rollover.state.lock import locked
 
 Say = Callable[[str], None]
@@ -111,6 +111,7 @@ async def resume(host: Host, name: str) -> RunOutcome:
         _adopted(host, name, "resume")
         looker = Looker(host, name)
         seen = await looker.look()
+        enter(looker, seen, {}, proving=False)  # it may show what no later look will
         book = looker.book()
         empty = frozenset(
             o.owner

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from rollover import __version__
 from rollover.core import goals
 from rollover.core.errors import EX_TEMPFAIL, RolloverError, words
-from rollover.core.ledger import Ledger
+from rollover.core.ledger import Ledger, shown_beside
 from rollover.core.machine import decide
 from rollover.core.memory import remember, remember_owners
 from rollover.core.model import Book, World
@@ -106,7 +106,7 @@ async def _run(host: Host, name: str, patience: Patience) -> Outcome:
     for _ in range(MOST_STEPS):
         take_inbox(looker)
         seen = await looker.look(proving=proving, timeout=patience.look)
-        world = _enter(looker, seen, failures, proving=proving)
+        world = enter(looker, seen, failures, proving=proving)
         step = decide(world, seen)
         if isinstance(step, Rest):
             proving = step.phase in (Phase.VERIFYING, Phase.ROLLING_BACK)
@@ -152,7 +152,7 @@ async def _look_beside(host: Host, names: Sequence[str], patience: Patience) -> 
     """Look at services that share an RRset with this one, and remember what they present; nothing is done for them."""
     for name in names:
         looker = Looker(host, name)
-        _enter(looker, await looker.look(timeout=patience.look), {}, proving=False)
+        enter(looker, await looker.look(timeout=patience.look), {}, proving=False)
 
 
 def _all_greeted(seen: Sighting) -> bool:
@@ -180,7 +180,7 @@ def take_inbox(looker: Looker) -> None:
                 )
 
 
-def _enter(looker: Looker, seen: Sighting, failed: Mapping[str, str], *, proving: bool) -> World:
+def enter(looker: Looker, seen: Sighting, failed: Mapping[str, str], *, proving: bool) -> World:
     """Store what the sighting says and return the world with it."""
     host, name = looker.host, looker.service.name
     world = looker.world(seen=seen, failed=failed)
@@ -190,7 +190,8 @@ def _enter(looker: Looker, seen: Sighting, failed: Mapping[str, str], *, proving
     world = replace(world, ledgers=ledgers)
     book: Book = remember(world, seen)
     with host.store.transaction():
-        host.store.save_ledgers(x for o, x in ledgers.items() if x != looker.host.store.ledgers([o]).get(o))
+        ledgers |= _beside(host, seen)
+        host.store.save_ledgers(x for o, x in ledgers.items() if x != host.store.ledgers([o]).get(o))
         host.store.save_aliases({o.owner: o.target for o in seen.owners})
         if looker.dns is not None:
             looker.remember_servers(looker.dns, seen.time)
@@ -203,6 +204,14 @@ def _enter(looker: Looker, seen: Sighting, failed: Mapping[str, str], *, proving
         note_shown(host, View(world, seen))
         _tell_states(host, name, world.book, book, seen)
     return replace(world, book=book)
+
+
+def _beside(host: Host, seen: Sighting) -> dict[str, Ledger]:
+    """Return the ledgers of other services' owners that lead to an RRset of this sighting, with what it shows."""
+    mine = {o.owner for o in seen.owners}
+    by_target = {o.target: o for o in seen.owners}
+    others = {o: t for o, t in host.store.aliases().items() if t in by_target and o not in mine}
+    return {o: shown_beside(x, by_target[others[o]]) for o, x in host.store.ledgers(others).items()}
 
 
 def _tell_states(host: Host, name: str, before: Book, after: Book, seen: Sighting) -> None:

@@ -48,6 +48,7 @@ NOT_SEEN_YET = frozenset(
         "a server that is away does not hold the clock back",
         "an update whose answer is lost will not land",
         "an instant in the future is believed",
+        "what a look at another owner of the RRset shows is not noted",
         "nobody looks at the neighbours before a withdrawal",
         "a server that leaves the NS RRset is asked from the next look on",
         "a server that has left the NS RRset is asked no more",

@@ -134,7 +134,7 @@ class SimNames:
                 ServerAnswer(_label(server, p), server.zone, p, public, reached=False, problem="timed out")
                 for p, public in roles
             ]
-        server.looked_at = self.world.t
+        server.unseen = False
         node, wildcard = server.copy.lookup(name)
         signature = Signature.BOGUS if server.badly_signed else Signature.VALID
         return [

@@ -14,7 +14,7 @@ from tests.sim.shape import draw
 from tests.sim.world import Violation
 
 
-def found_by(name: str, seeds: Iterable[int], *, most: int = 12) -> tuple[int, str] | None:
+def found_by(name: str, seeds: Iterable[int], *, most: int = 30) -> tuple[int, str] | None:
     """Return the first of *seeds* whose schedule fails under the mutant *name*, and how; None if none does.
 
     Of those whose schedules have what nobody would notice it without, *most* are played.

@@ -143,6 +143,11 @@ def _(patch: Any) -> None:
     patch.setattr(ledger, "_look_again", look_again)
 
 
+@mutant("what a look at another owner of the RRset shows is not noted", "two owners, one target")
+def _(patch: Any) -> None:
+    patch.setattr(run, "_beside", lambda *_: {})
+
+
 @mutant("a server that is behind does not hold the clock back", "lag")
 def _(patch: Any) -> None:
     patch.setattr(ledger, "incomplete", lambda seen: [x for x in servers.incomplete(seen) if "stale" not in x.code])

@@ -54,7 +54,7 @@ class Server:
     badly_signed: bool = False
     asked_until: float = float("inf")
     listed: bool = True  # in the NS RRset
-    looked_at: float = -1.0  # when the tool was last answered by it
+    unseen: bool = False  # it was restored from an old copy, and the tool has not asked it since
 
 
 @dataclass

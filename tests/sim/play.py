@@ -150,13 +150,11 @@ class Play:
         """A restored secondary follows its primary again after a while."""
         server.lagging = True
         self.world.say(f"{server.label} was restored from an old copy")
-        then = self.world.t
+        server.unseen = True
 
         def again() -> None:
             server.lagging = False
             self.world.excuse("a secondary was restored from an old copy")
-            if server.looked_at < then:
-                self.world.nobody_saw(server, "a secondary was restored and mended again, and nobody looked in between")
             self.world.transfers()
 
         self.world.later(200.0, again)

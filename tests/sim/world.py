@@ -167,6 +167,9 @@ class World:
     def _transferred(self, server: Server) -> None:
         upper = server.upstream
         if upper is not None and not server.lagging and upper.copy.serial > server.copy.serial:
+            if server.unseen:
+                self.nobody_saw(server, "a secondary was restored and mended again, and nobody looked in between")
+            server.unseen = False
             self.zones.serve(server, upper.copy)
             self.check()
             self.transfers()

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from rollover.core.ledger import Entry, Ledger, Patience, intend, observe, settle, wait_left
+from rollover.core.ledger import Entry, Ledger, Patience, intend, observe, settle, shown_beside, wait_left
 from rollover.core.sighting import OwnerSighting
 from rollover.core.timing import Instant
 from tests.unit.core.worlds import NOW, OWNER, TTL, at, chain, owner, past, r, server
@@ -475,3 +475,15 @@ def test_an_answer_settles_the_latest_intent_of_its_own_rrset() -> None:
 
     assert set(after.entries) == {other, earlier, shown, past("B", None)}
     assert settle(book(other, shown), r("B")) == book(other, shown)
+
+
+def test_what_a_look_at_another_owner_shows_is_there_again() -> None:
+    """A relapse that only the look of a service beside this one has met starts the wait over; nothing ends by it."""
+    before = book(past("A", -500), past("A B", None))
+    beside = replace(owner(server("A B", "ns1", primary=True), server("A", "ns2")), owner="_25._tcp.mx2.example.org.")
+
+    after = shown_beside(before, beside)
+    assert [(e.rrset, e.gone) for e in after.entries] == [(r("A"), None), (r("A B"), None)]
+    assert shown_beside(before, replace(beside, servers=beside.servers[:1])) == before
+    (new,) = shown_beside(book(past("A B", None, ttl=300)), beside).entries[1:]
+    assert new == Entry(r("A"), 300), "for as long as anything here was ever given out"

@@ -201,15 +201,15 @@ def test_a_server_that_left_is_forgotten_only_by_a_clock_that_was_confirmed(tmp_
         return looker._remembered()[zone]
 
     ns("ns1", "ns2")
-    assert asked() == []
+    assert asked() == ["ns1", "ns2"], "one that leaves just now has to be in the next look"
     ns("ns1")
-    assert asked() == ["ns2"]
+    assert asked() == ["ns1", "ns2"]
     clock.time = replace(clock.time, wall=NOW + timedelta(days=3), boot_id="boot 2")
     ns("ns1", agrees=False)
-    assert asked() == ["ns2"]
+    assert asked() == ["ns1", "ns2"]
     clock.time = replace(clock.time, wall=NOW - timedelta(days=3), boot_id="boot 3")
     ns("ns1")
-    assert asked() == ["ns2"]
+    assert asked() == ["ns1", "ns2"]
     clock.time = clock.time.plus(601)
     ns("ns1")
-    assert asked() == []
+    assert asked() == ["ns1"]

@@ -114,6 +114,10 @@ FOUND = {
             ("wait until it is due", 13),
         ],
     ),
+    "a relapse that a look at another owner of the RRset had shown was not waited for": (
+        2663,
+        [("deploy", 13), ("wait until it is due", 9), ("a kill when it is due", 3), ("relapse", 2)],
+    ),
 }
 
 
