@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,12 @@ NO_SIGNING = make(
     ca=True,
     extensions=(x509.KeyUsage(True, False, False, False, False, False, False, False, False),),
 )
+UNREADABLE = make(
+    "Intermediate",
+    PKI.root,
+    private=PKI.intermediate.key,
+    extensions=(x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.19"), b"\x30\x03x"),),
+)
 CROSS = make("Root", make("Other root", ca=True), private=PKI.root.key, ca=True)
 LEAF, MIDDLE, ROOT = PKI.full
 ODD_CHAINS = {
@@ -52,6 +59,7 @@ ODD_CHAINS = {
     "a stranger in between": ([LEAF, OTHER.root.der, MIDDLE], [False, False, True]),
     "a stranger and its issuer": ([LEAF, *OTHER.full], [False] * 4),
     "root before intermediate": ([LEAF, ROOT, MIDDLE], [False, False, True]),
+    "one that cannot be read before the issuer": ([LEAF, UNREADABLE.der, MIDDLE], [False, False, True]),
     "an impostor before the issuer": ([LEAF, IMPOSTOR.der, MIDDLE, ROOT], [False, False, False, False]),
     "an impostor after the issuer": ([LEAF, MIDDLE, IMPOSTOR.der, ROOT], [False, True, False, True]),
     "cross-signed root far before the root": ([LEAF, CROSS.der, MIDDLE, ROOT], [False, False, True, False]),
@@ -149,3 +157,23 @@ def test_the_way_up_prefers_what_is_in_date() -> None:
     assert way_up(certificates, NOW) == [0, 3]
     assert way_up(certificates[:3], NOW) == [0, 2]
     assert way_up(certificates) == [0, 1]
+    assert way_up([certificates[0], certificates[2], certificates[1]], NOW) == [0, 1]
+
+
+@pytest.mark.parametrize(("start", "end"), [(timedelta(0), DAY), (-DAY, timedelta(0))], ids=["first", "last"])
+def test_the_way_up_takes_the_first_and_the_last_second_for_in_date(start: timedelta, end: timedelta) -> None:
+    """A certificate is in date from notBefore to notAfter, both included: no later one is looked for."""
+    private = PKI.intermediate.key
+    edge = make("Intermediate", PKI.root, private=private, ca=True, start=start, end=end)
+    other = make("Intermediate", PKI.root, private=private, ca=True, start=-2 * DAY, end=2 * DAY)
+
+    assert way_up([PKI.leaf.certificate, edge.certificate, other.certificate], NOW) == [0, 1]
+
+
+def test_a_ca_that_may_sign_certificates_is_an_anchor() -> None:
+    """As every public CA says of itself, in its key usage."""
+    usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+    issuer = make("Issuer", ca=True, extensions=(usage,))
+    leaf = make("leaf", issuer)
+
+    assert anchors(leaf.der, issuer.der) == [False, True]

@@ -655,6 +655,11 @@ DEFERRALS: dict[str, tuple[World, Sighting, Deferral]] = {
         look("A", [*ends("A"), end("silent", "2001:db8::25")]),
         Deferral.MAYBE,
     ),
+    "one address does not greet, the other is not reached": (
+        world(),
+        look("A", [end("silent"), end("unreachable", "2001:db8::25")]),
+        Deferral.YES,
+    ),
     "no address is reached": (world(), look("A", "unreachable"), Deferral.MAYBE),
     "one address is not reached": (
         world(),
