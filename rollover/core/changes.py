@@ -19,7 +19,7 @@ def protecting(view: View, owner: OwnerSighting) -> OwnerChange | None:
     if not current or shadowing(owner):
         return None  # an empty RRset defers nobody; what would hide a wildcard is left to a person
     after = current
-    for chain in view.presentable(owner):
+    for chain in (*view.presentable(owner), *view.lingering()):
         if view.known(chain) and not valid(current, chain):
             after |= needed(chain, current, ())
     return _change(view, owner, current, after) if after != current else None

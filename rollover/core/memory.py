@@ -37,8 +37,18 @@ def remember(world: World, seen: Sighting) -> Book:
         quiet=_quiet(book.quiet, seen) if proven else None,
         dane_on=book.dane_on | filled if book.active else book.dane_on,
         refill=book.refill - filled,
+        lately=_lately(view),
     )
     return _states(replace(world, book=book), seen)
+
+
+def _lately(view: View) -> dict[str, Instant]:
+    """Return what endpoints present beside the goal, and what they did as long as an old process may live on."""
+    now, book = view.now, view.world.book
+    before = {f: not_in_future(at, now) for f, at in book.lately.items()}
+    kept = {f: at for f, at in before.items() if elapsed(at, now) < view.world.service.drain}
+    shown = sorted({chain.fingerprint for _, _, chain in view.at_endpoints()} - {book.goal})
+    return kept | dict.fromkeys(shown, now)
 
 
 def _quiet(before: Instant | None, seen: Sighting) -> Instant | None:

@@ -130,6 +130,7 @@ class Book:
     *hurry*: the goal for which a person chose not to wait. *rollback*, *returning*: a person's
     rollback, or the automatic return, made the goal the goal. *dane_on*: owners whose RRset was seen non-empty with a credential active;
     *refill*: those of them that a person allowed to fill again. *releasing*: a person takes the service out.
+    *lately*: certificates that are not the goal, and when an endpoint was last seen to present each.
     """
 
     adopted: bool = False
@@ -149,6 +150,7 @@ class Book:
     refill: frozenset[str] = frozenset()
     pause: Pause | None = None
     releasing: bool = False
+    lately: Mapping[str, Instant] = field(default_factory=dict)
     standings: Mapping[str, Standing] = field(default_factory=dict)
 
     def standing(self, fingerprint: str) -> Standing:

@@ -14,7 +14,7 @@ from rollover.core.model import Credential, Shown, World
 from rollover.core.problems import Problem, problem
 from rollover.core.sighting import EndpointSighting, LiveFile, Outcome, OwnerSighting, Sighting
 from rollover.core.steps import Phase, Rest
-from rollover.core.timing import Instant
+from rollover.core.timing import Instant, elapsed
 from rollover.core.tlsa import Chain, RRset, needed, owner_name, valid
 
 GREETED = (Outcome.PRESENTED, Outcome.NO_TLS)
@@ -88,15 +88,23 @@ class View:
         names = {o.owner for o in self.seen.owners if o.target == owner.target}
         return tuple({c.fingerprint: c for name, _, c in self.presented() if name in names}.values())
 
+    def lingering(self) -> tuple[Chain, ...]:
+        """Return what endpoints presented a moment ago, of the vault: old processes outlive a reload by up to drain."""
+        book, credentials = self.world.book, self.world.credentials
+        lately = (f for f, at in book.lately.items() if elapsed(at, self.now) < self.world.service.drain)
+        return tuple(credentials[f].chain for f in lately if f in credentials)
+
     def guarded(self, owner: OwnerSighting) -> tuple[Chain, ...]:
         """Return the chains for which no update may make the RRset invalid (protocol.md, the gate).
 
-        Presentable, the goal, the last active one, and what other services here need or present.
+        Presentable or presented a moment ago, the goal, the last active one, and what other services here
+        need or present.
         """
         book = self.world.book
         mine = (self.world.credentials.get(f) for f in (book.goal, book.active))
         return (
             *self.presentable(owner),
+            *self.lingering(),
             *(c.chain for c in mine if c is not None),
             *self.world.others.get(owner.owner, ()),
             *self.world.strangers.get(owner.owner, ()),

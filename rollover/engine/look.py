@@ -52,7 +52,7 @@ class Looker:
         store = self.host.store
         book = self.book() if book is None else book
         wanted = {f for f, s in book.standings.items() if s.state is not State.REMOVED}
-        wanted |= {book.goal, book.active, book.queued, book.standing(book.goal).previous}
+        wanted |= {book.goal, book.active, book.queued, book.standing(book.goal).previous, *book.lately}
         wanted |= set(store.inbox(self.service.name))
         if all_credentials:
             wanted |= set(store.fingerprints())

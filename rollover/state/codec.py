@@ -265,6 +265,7 @@ def book_out(it: Book) -> str:
             if it.pause
             else None,
             "releasing": it.releasing,
+            "lately": {f: instant_out(at) for f, at in it.lately.items()},
         }
     )
 
@@ -292,6 +293,7 @@ def book_in(text: str, standings: Mapping[str, Standing]) -> Book:
         refill=frozenset(_each(str, it["refill"])),
         pause=Pause(surely(pause[0]), _moment(pause[1]) if pause[1] else None) if pause else None,
         releasing=_a(bool, it["releasing"]),
+        lately={f: surely(at) for f, at in _a(dict, it.get("lately", {})).items()},  # not there before 2026-11
         standings=standings,
     )
 

@@ -187,7 +187,7 @@ def _deaf(p: Play, n: int) -> None:
 def _stale_process(p: Play, n: int) -> None:
     place = _place(p, n)
     names = sorted(p.world.certificates)
-    place.shows = names[n // 2 % len(names)]
+    place.shows, place.shown_since = names[n // 2 % len(names)], p.world.t
     p.world.excuse_presented("an endpoint presents another certificate by itself")
     p.world.say(f"{place.address} presents {place.shows}")
 

@@ -27,7 +27,7 @@ from rollover.dns.update import Applied, Change, ReadBack
 from rollover.mail.target import Finding
 from tests.sim.materials import EPOCH
 from tests.sim.nameservers import Records, Server
-from tests.sim.world import World
+from tests.sim.world import Violation, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -279,8 +279,10 @@ class SimTarget:
         if self.hands.take("disk full"):
             raise CannotWrite(f"cannot write {self.label}: No space left on device", hint="make room")
         name = self.hands.world.names[chain_of(chain_pem).fingerprint]
+        if self.service in self.hands.world.paused and name not in self.mail.had:
+            raise Violation(f"at {self.hands.world.t:g}: {self.service} is paused, and {name} is installed")
         self.hands.world.say(f"{name} is written into the live file of {self.service}")
-        self.mail.write(name)
+        self.mail.write(name, by_tool=True)
         self._excuse_broken(name)
         self.hands.world.check()
         self.hands.boundary("after the install")

@@ -17,6 +17,7 @@ class Place:
     lingering: dict[str, float] = field(default_factory=dict)
     reached: bool = True
     deaf: bool = False
+    shown_since: float = 0.0  # when somebody else made it present what it does
 
 
 @dataclass
@@ -28,6 +29,8 @@ class MailHost:
     now: Callable[[], float]
     linger: float = 0.0
     written: int = 0
+    by_tool: bool = True  # the tool wrote the live file, nobody else
+    had: set[str] = field(default_factory=set)  # what was in the live file
     broken: set[str] = field(default_factory=set)
 
     def reload(self) -> None:
@@ -48,8 +51,10 @@ class MailHost:
         if place.shows != self.live and self.linger:
             place.lingering[place.shows] = self.now() + self.linger
 
-    def write(self, name: str) -> None:
+    def write(self, name: str, *, by_tool: bool = False) -> None:
         """Write the live file."""
+        self.by_tool = by_tool
+        self.had |= {self.live, name}
         self.live, self.written = name, self.written + 1
 
     def shown_at(self, place: Place) -> Iterator[str]:

@@ -344,6 +344,12 @@ def _(patch: Any) -> None:
 
     patch.setattr(View, "proven", proven)
     patch.setattr(View, "presentable", lambda self, owner: ())
+    patch.setattr(View, "lingering", lambda self: ())
+
+
+@mutant("what was presented a moment ago is forgotten")
+def _(patch: Any) -> None:
+    patch.setattr(View, "lingering", lambda self: ())
 
 
 @mutant("an endpoint that nobody reached is taken for proven", "out of reach")
@@ -363,6 +369,7 @@ def _(patch: Any) -> None:
 
     patch.setattr(View, "shows_only", shows)
     patch.setattr(View, "presentable", lambda self, owner: ())
+    patch.setattr(View, "lingering", lambda self: ())
 
 
 @mutant("drain is not waited for")
@@ -441,6 +448,7 @@ def _(patch: Any) -> None:
     patch.setattr(machine, "verify", _nothing)
     patch.setattr(View, "proven", lambda self, goal: self.loaded(goal))
     patch.setattr(View, "presentable", lambda self, owner: ())
+    patch.setattr(View, "lingering", lambda self: ())
 
 
 # ------------------------------------------------------------------------------------------ goals

@@ -54,6 +54,7 @@ class Server:
     badly_signed: bool = False
     asked_until: float = float("inf")
     listed: bool = True  # in the NS RRset
+    restored: bool = False  # it has an old copy that somebody restored, or took it from one that has
     unseen: bool = False  # it was restored from an old copy, and the tool has not asked it since
 
 

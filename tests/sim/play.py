@@ -32,6 +32,7 @@ class Play:
         self.met: Counter[tuple[str, str]] = Counter()
         self.ttl_unseen = False
         self._made = 0
+        self.handed = {name: {"c0"} for name in self.world.mail}  # what hooks handed over
         for name in self.world.mail:
             self.tool.adopt(name)
             self.world.wait(1)
@@ -79,14 +80,24 @@ class Play:
         if broken:
             self.world.mail[service].broken.add(name)
         self.tool.die_in, self.tool.die_at = die_in, die_at
+        self.handed[service].add(name)
         self.tool.deploy(it, service)
         self.world.check()
 
     def deploy_again(self, n: int) -> None:
         """Hand over a certificate that was handed over before: a hook run twice, an old lineage."""
-        names = sorted(self.world.certificates)
-        self.tool.deploy(self.world.certificates[names[n % len(names)]], self.service(n))
+        names, service = sorted(self.world.certificates), self.service(n)
+        name, before = names[n % len(names)], self._wanted(service)
+        self.tool.deploy(self.world.certificates[name], service)
         self.world.check()
+        if name in self.handed[service] and self._wanted(service) - before == {name}:
+            raise Violation(f"{name} was handed over before, and its hook made it wanted again")
+        self.handed[service].add(name)
+
+    def _wanted(self, service: str) -> set[str]:
+        """Return the goal of a service and what is queued, by name."""
+        book = self.tool.book(service)
+        return {self.world.names[f] for f in (book.goal, book.queued) if f}
 
     def deploy_bad(self, n: int) -> None:
         """Hand over what must be refused; nothing may come of it."""
@@ -110,10 +121,12 @@ class Play:
     def pause(self, n: int) -> None:
         """Ask for no steps."""
         self.tool.pause(self.service(n))
+        self.world.paused.add(self.service(n))
 
     def resume(self, n: int) -> None:
         """Ask for steps again; records that somebody took away may be made anew."""
         self.world.off.clear()
+        self.world.paused.discard(self.service(n))
         self.tool.resume(self.service(n))
         self.world.check()
 
@@ -150,7 +163,7 @@ class Play:
         """A restored secondary follows its primary again after a while."""
         server.lagging = True
         self.world.say(f"{server.label} was restored from an old copy")
-        server.unseen = True
+        server.unseen = server.restored = True
 
         def again() -> None:
             server.lagging = False
@@ -179,6 +192,10 @@ class Play:
             owner = f"_{PORT}._tcp.{place.host}."
             if not place.reached or place.shows in mail.broken:
                 continue
+            if place.shows == "x" and place.shown_since <= self.tool.began:
+                raise Violation(
+                    f"at {self.world.t:g}: status says ok while {place.address} presents an unknown certificate"
+                )
             for records in self.world.zones.visible(owner):
                 if not valid(records, self.world.certificates[place.shows]) and self._seen_everywhere(owner):
                     raise Violation(f"at {self.world.t:g}: status says ok while {place.shows} is refused at {owner}")
@@ -195,7 +212,7 @@ class Play:
             if not place.reached or not primary.reached or place.shows in mail.broken:
                 continue
             records, chain = world.served(owner), world.certificates[place.shows]
-            if not records or place.shows == "x" or valid(records, chain):
+            if not records or not self.tool.vault.has_chain(chain.fingerprint) or valid(records, chain):
                 continue
             own = {chain.record(3, int(r[2]), int(r[4])) for r in records if r[:5] in MENDED_BY}
             if valid(records | own, chain):
@@ -234,13 +251,21 @@ class Play:
         self._mend_all()
         for _ in range(2):
             self.world.off.clear()
+            self.world.paused.clear()
             for name in self.world.mail:
                 self.tool.resume(name)
             if self._comes_to_rest():
                 return
+            self._nothing_broken_is_kept()
             for mail in self.world.mail.values():  # what always gave 454 was taken back by now, and is mended
                 mail.broken.clear()
             self.world.excuse("peace")
+
+    def _nothing_broken_is_kept(self) -> None:
+        """What TLS is refused with has been taken back long ago, in favour of what was active before it."""
+        for name, mail in self.world.mail.items():
+            if mail.live in mail.broken and mail.by_tool:
+                raise Violation(f"at {self.world.t:g}: {mail.live} does not work, and {name} still serves it")
 
     def mend(self, n: int) -> None:
         """Let persons mend everything, and the tool look."""
@@ -251,6 +276,7 @@ class Play:
                 place.deaf = False
         self.world.excuse("peace")
         self.resume(n)
+        self.world.paused.clear()
         for name in self.world.mail:
             self.tool.resume(name)
         self.until_due(n)

@@ -14,6 +14,7 @@ from typing import Any, cast
 from rollover.config.models import AlertConfig, Config, DnsConfig, ServiceConfig
 from rollover.core import certificate, tlsa
 from rollover.core.errors import CannotStore, RolloverError
+from rollover.core.model import Book
 from rollover.core.report import Report
 from rollover.engine import operate
 from rollover.engine import run as runs
@@ -121,6 +122,7 @@ class Tool:
         self.die_at = ""  # or at the next one of this name
         self.died_at = ""  # where the last process did
         self._mortal = False  # it dies when die_in is down to 0
+        self.began = 0.0  # when the last process did
         self.looked_at: set[str] = set()  # services that the last process had a run of
         self.hands = Hands(world, self._boundary)
         self._kept: MemoryStore | None = None
@@ -188,7 +190,7 @@ class Tool:
     def _do(self, what: str, work: Any) -> str:
         """Run one process of the tool; return what became of it."""
         host = self._process()
-        self.looked_at = set()
+        self.looked_at, self.began = set(), self.world.t
         self.died_at, self._mortal = "", self.die_in > 0
         try:
             coroutine: Coroutine[Any, Any, Any] = work(host)
@@ -209,6 +211,15 @@ class Tool:
                 f"{what}: {it.phase}, {it.level}: {it.summary[-90:]} {sorted({d.problem.code for d in it.problems})}"
             )
         return ""
+
+    def book(self, service: str) -> Book:
+        """Return what the tool remembers of a service."""
+        host = self._process()
+        try:
+            return host.store.book(service)
+        finally:
+            if self._kept is None:
+                host.store.close()
 
     def reports(self) -> list[Report]:
         """Return what `status` says."""

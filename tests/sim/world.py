@@ -52,6 +52,7 @@ class World:
         self.foreign: set[str] = set()
         self.off: set[str] = set()  # names whose records somebody took away: DANE is off there
         self.updates_in_flight = 0
+        self.paused: set[str] = set()  # services that a person paused
         self._make_dns()
         self._make_mail()
 
@@ -169,8 +170,10 @@ class World:
         if upper is not None and not server.lagging and upper.copy.serial > server.copy.serial:
             if server.unseen:
                 self.nobody_saw(server, "a secondary was restored and mended again, and nobody looked in between")
-            server.unseen = False
+            server.unseen, server.restored = False, upper.restored
             self.zones.serve(server, upper.copy)
+            if server.restored:
+                self.excuse("a secondary was restored from an old copy")
             self.check()
             self.transfers()
 
@@ -297,7 +300,7 @@ class World:
             if name in self.off and add and not before:
                 raise Violation(f"at {self.t:g}: DANE was switched off at {name}, and the tool switches it on")
             after = (before - delete) | add
-            self.foreign -= add - before
+            self.foreign -= add - primary.copy.lookup(name)[0].records  # what it makes is its own
             # What was refused before the update is not the update's doing, in whatever it makes of it.
             for mail in self.mail.values():
                 for host in {place.host for place in mail.places}:

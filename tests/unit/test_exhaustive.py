@@ -70,6 +70,7 @@ def before_the_last_endpoint(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(View, "proven", proven)
     patch.setattr(View, "presentable", lambda self, owner: ())
+    patch.setattr(View, "lingering", lambda self: ())
     patch.setattr(machine, "verify", nothing)
 
 
@@ -116,7 +117,12 @@ def answered_by_another(patch: pytest.MonkeyPatch) -> None:
     [
         (ONWARD, no_wait, Deferred, "transfer; installs 1. Then"),
         (DEAF, before_the_last_endpoint, Deferred, "updates {0 1} to {1}. Then"),
-        (ONWARD, replaced, Stuck, "the tool rests: blocked"),
+        (
+            ONWARD,
+            replaced,
+            Stuck,
+            "goes round in a circle",
+        ),  # it is blocked, and what is served is noted anew in each look
         (ONWARD, no_gate, Deferred, "deploy 1; updates {0} to {1}. Then"),
         (LATE, answered_by_whoever_shows_it, Deferred, "the late update lands"),
         (LATE, answered_by_another, Deferred, "the late update lands"),
