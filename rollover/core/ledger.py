@@ -216,11 +216,15 @@ def intend(ledger: Ledger, rrset: RRset, ttl: int, now: Instant) -> Ledger:
     return replace(ledger, entries=(*ledger.entries, Entry(rrset, ttl, intended=now)), ours=rrset)
 
 
-def settle(ledger: Ledger, rrset: RRset) -> Ledger:
+def settle(ledger: Ledger, rrset: RRset, inception: datetime | None = None) -> Ledger:
     """Return *ledger* once it is known that the last update to *rrset* was applied: the next sighting decides alone.
 
-    Another update, whose answer never came, may still land, be it to the same RRset.
+    *inception*: of the signature that was read back with it. A later one is somebody else's doing, be the RRset
+    the same. Another update, whose answer never came, may still land, be it to the same RRset.
     """
+    if inception is not None and ledger.inceptions:
+        known = (*ledger.inceptions, inception) if inception not in ledger.inceptions else ledger.inceptions
+        ledger = replace(ledger, inception=inception, inceptions=known[-INCEPTIONS_KEPT:], ours=None)
     mine: Entry | None = None
     for e in ledger.entries:
         if e.rrset == rrset and e.intended and (mine is None or not_earlier(e.intended, mine.intended or e.intended)):

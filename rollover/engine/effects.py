@@ -103,7 +103,9 @@ async def _update(host: Host, world: World, step: Update) -> None:
     if all(_as_wanted(c, b) for c, b in zip(step.changes, back, strict=True)):
         with store.transaction():
             store.save_ledgers(
-                settle(x, c.result) for c in step.changes for x in store.ledgers(owners[c.target]).values()
+                settle(x, c.result, b.answer.inception)
+                for c, b in zip(step.changes, back, strict=True)
+                for x in store.ledgers(owners[c.target]).values()
             )
             store.close_intent(number, "applied", host.clock.now().wall)
             for change in step.changes:

@@ -1,13 +1,11 @@
-"""Mutants of what stands outside of functions: constants, defaults of fields, members of enumerations.
+"""Mutants of the numbers, and of True and False, that stand outside of functions: constants, and defaults of fields.
 
-mutmut changes functions only: it imports a file once and switches there. Here its operators are applied to the rest of a
-file, and each mutant is imported anew, in a process of its own. The prose of the table of problems is left out: it is
-shown as it stands, and what must hold for it is in tests/unit/core/test_problems.py.
+mutmut changes functions only: it imports a file once and switches there. Here two of its operators are applied to the
+rest of a file, and each mutant is imported anew, in a process of its own.
 """
 
 from __future__ import annotations
 
-import ast
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -41,7 +39,7 @@ def changes(file: Path) -> Iterator[Change]:
     """Yield the mutants of *file* outside of its functions."""
     import libcst as cst
     from libcst.metadata import MetadataWrapper, PositionProvider
-    from mutmut.mutation.mutators import mutation_operators
+    from mutmut.mutation.mutators import operator_name, operator_number
 
     class Visitor(cst.CSTVisitor):
         """Collects (node, what it becomes, its first line)."""
@@ -54,10 +52,8 @@ def changes(file: Path) -> Iterator[Change]:
                 node, cst.FunctionDef | cst.Import | cst.ImportFrom | cst.Annotation | cst.Decorator | cst.Expr | cst.If
             ):
                 return False  # If: TYPE_CHECKING; Expr: docstrings
-            if isinstance(node, cst.Assign) and getattr(node.targets[0].target, "value", "") in {"T", "__all__"}:
-                return False
             place = self.get_metadata(PositionProvider, node, None)
-            for kind, operator in mutation_operators:
+            for kind, operator in ((cst.BaseNumber, operator_number), (cst.Name, operator_name)):
                 if isinstance(node, kind) and place is not None:
                     self.found += [(node, x, place.start.line) for x in operator(node)]
             return True
@@ -68,20 +64,10 @@ def changes(file: Path) -> Iterator[Change]:
     wrapper.visit(visitor)
     whole = wrapper.module.code
     for node, becomes, at in visitor.found:
-        table = file.name == "problems.py"
-        prose = table and (isinstance(node, cst.Call) or (isinstance(node, cst.SimpleString) and " " in node.value))
         source = wrapper.module.deep_replace(node, becomes).code
-        if not prose and source != whole and _compiles(source):
+        if source != whole:
             was, now = _line(whole, source, at)
             yield Change(str(file), was, now, source)
-
-
-def _compiles(source: str) -> bool:
-    try:
-        ast.parse(source)
-    except SyntaxError:
-        return False
-    return True
 
 
 def _line(before: str, after: str, at: int) -> tuple[str, str]:

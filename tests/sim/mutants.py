@@ -189,6 +189,12 @@ def _(patch: Any) -> None:
     patch.setattr(look.Looker, "_remembered", lambda self: {z: [] for z in self.host.store.zones()})
 
 
+@mutant("whatever is signed after an update is that update's doing", "somebody changes it and back")
+def _(patch: Any) -> None:
+    whole = ledger.settle
+    patch.setattr(effects, "settle", lambda before, rrset, inception=None: whole(before, rrset))
+
+
 @mutant("an update whose answer is lost will not land", "a fault when it is due", "rollback")
 def _(patch: Any) -> None:
     patch.setattr(ledger, "MAY_LAND", 0.0)

@@ -487,3 +487,16 @@ def test_what_a_look_at_another_owner_shows_is_there_again() -> None:
     assert shown_beside(before, replace(beside, servers=beside.servers[:1])) == before
     (new,) = shown_beside(book(past("A B", None, ttl=300)), beside).entries[1:]
     assert new == Entry(r("A"), 300), "for as long as anything here was ever given out"
+
+
+def test_a_signature_that_is_newer_than_what_was_read_back_is_somebody_elses() -> None:
+    """Changed and changed back between our update and the next look: what was there in between is waited for."""
+    before = replace(book(past("A", None)), inception=at(-100).wall, inceptions=(at(-100).wall,))
+    ours = settle(intend(before, r("A B"), TTL, at(-10)), r("A B"), at(-9).wall)
+
+    same = replace(server("A B", "ns1", primary=True), inception=at(-9).wall)
+    other = replace(same, inception=at(-5).wall)
+    assert all(e.rrset is not None for e in see(ours, owner(same), 0).entries)
+    assert any(e.rrset is None for e in see(ours, owner(other), 0).entries)
+    unsigned = settle(intend(before, r("A B"), TTL, at(-10)), r("A B"))
+    assert all(e.rrset is not None for e in see(unsigned, owner(other), 0).entries), "nobody knows ours from theirs"

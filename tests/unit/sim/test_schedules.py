@@ -118,6 +118,39 @@ FOUND = {
         2663,
         [("deploy", 13), ("wait until it is due", 9), ("a kill when it is due", 3), ("relapse", 2)],
     ),
+    "a change and its undoing right after an update of our own passed for that update": (
+        4097,
+        [
+            ("on to publishing", 12),
+            ("on to retaining", 1),
+            ("deploy", 9),
+            ("somebody changes it and back", 6),
+            ("rollback", 16),
+        ],
+    ),
+    "an RRset was filled again while an old process still presented another certificate": (
+        4437,
+        [
+            ("all is mended", 18),
+            ("on to installing", 18),
+            ("somebody replaces the records", 18),
+            ("a fault when a person looks", 3),
+            ("a person looks", 18),
+            ("all is mended", 4),
+            ("on to rolling-back", 4),
+            ("all is mended", 21),
+            ("on to paused", 21),
+            ("on to propagating", 19),
+            ("somebody writes the live file", 19),
+            ("on to retaining", 3),
+            ("a process with another certificate", 3),
+            ("a person looks", 3),
+            ("all is mended", 7),
+            ("on to blocked", 7),
+            ("away", 7),
+            ("a person looks", 7),
+        ],
+    ),
 }
 
 
