@@ -17,7 +17,7 @@ from datetime import datetime
 from rollover.core.servers import answered, elsewhere, incomplete
 from rollover.core.sighting import OwnerSighting, ServerAnswer
 from rollover.core.timing import Instant, elapsed, not_earlier, not_in_future
-from rollover.core.tlsa import Chain, RRset, valid
+from rollover.core.tlsa import Chain, RRset, Tlsa, valid
 
 # An unanswered update may still land: twice the TSIG fudge (RFC 8945 §10 recommends 300 s).
 MAY_LAND = 600.0
@@ -103,7 +103,7 @@ def observe(ledger: Ledger, seen: OwnerSighting, now: Instant, *, clock_agrees: 
     known_gone = now if complete and clock_agrees else None
     entries = _each_once(_look_again(e, shown, now, known_gone, clock_agrees) for e in ledger.entries)
     known = {(e.rrset, e.ttl) for e in entries if e.intended is None}
-    entries += [Entry(rrset, ttl) for rrset, ttl in sorted(shown - known, key=repr)]
+    entries += [Entry(rrset, ttl) for rrset, ttl in sorted(shown - known, key=_by_content)]
     primary = seen.primary
     inception, inceptions, ours = ledger.inception, ledger.inceptions, ledger.ours
     unknown = _came_back_with_news(ledger, seen)
@@ -139,8 +139,14 @@ def shown_beside(ledger: Ledger, seen: OwnerSighting) -> Ledger:
     shown = {a.rrset: a.ttl for a in seen.servers if a.rrset is not None}
     entries = tuple(replace(e, gone=None) if e.gone is not None and e.rrset in shown else e for e in ledger.entries)
     new = shown.keys() - {e.rrset for e in entries}
-    more = [Entry(rrset, max(shown[rrset], ledger.largest_ttl)) for rrset in sorted(new, key=repr)]
+    more = [Entry(rrset, max(shown[rrset], ledger.largest_ttl)) for rrset in sorted(new, key=sorted)]
     return replace(ledger, entries=(*entries, *more))
+
+
+def _by_content(seen: tuple[RRset | None, int]) -> tuple[bool, list[Tlsa], int]:
+    """Return what orders RRsets with their TTLs: a set has no order of its own that two runs would share."""
+    rrset, ttl = seen
+    return rrset is None, sorted(rrset or ()), ttl
 
 
 def _look_again(

@@ -500,3 +500,19 @@ def test_a_signature_that_is_newer_than_what_was_read_back_is_somebody_elses() -
     assert any(e.rrset is None for e in see(ours, owner(other), 0).entries)
     unsigned = settle(intend(before, r("A B"), TTL, at(-10)), r("A B"))
     assert all(e.rrset is not None for e in see(unsigned, owner(other), 0).entries), "nobody knows ours from theirs"
+
+
+def test_entries_come_in_the_same_order_in_every_run() -> None:
+    """A set has no order of its own; a ledger has, by what is in it: stored ones can be compared, and runs replayed."""
+    words = ["A", "B", "C", "A B", "A C", "B C", "A B C"]
+    alias = replace(server(None, "ns9"), reached=True, cname="elsewhere.example.org.")  # something unknown may be there
+    servers = [server(w, f"ns{ttl}", ttl=ttl) for w in words for ttl in (70, 50)]
+    seen = owner(server("A", "ns1", primary=True), *servers, alias)
+    known = [(e.rrset, e.ttl) for e in see(book(), seen).entries]
+    beside = [e.rrset for e in shown_beside(book(), seen).entries]
+
+    assert known == [
+        *sorted({(r("A"), 100), *((r(x), ttl) for x in words for ttl in (50, 70))}, key=lambda x: (sorted(x[0]), x[1])),
+        (None, 100),
+    ]
+    assert beside == sorted(map(r, words), key=sorted)
