@@ -14,14 +14,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.mutation.constants import RESULTS
+
 SURVIVORS = Path(__file__).with_name("survivors.md")
 LEAST = 0.95
 KILLED = {"killed", "timeout"}  # a mutant that runs for ever is seen by whoever waits for the tests
+MODULE = "module"  # in place of a function's name: what stands outside of all
 HEADING = re.compile(r"### `(?P<file>\S+)`: `(?P<function>\S+)`")
 
 
 class Mutant(NamedTuple):
-    """One change of one function: the lines taken out and put in, without indentation."""
+    """One change of one function, or of the rest of a module: the lines taken out and put in, without indentation."""
 
     file: str
     function: str
@@ -60,18 +63,24 @@ def _sides(lines: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(x for x in out if x not in same), tuple(x for x in into if x not in same)
 
 
-def results() -> Iterator[tuple[str, str, str]]:
-    """Yield (file, key, status) of every mutant of the run in this directory."""
+def results() -> Iterator[tuple[str, str, Mutant | None]]:
+    """Yield (file, status, mutant) of every mutant of the run in this directory; None for one that was killed."""
     from mutmut.stats import status_by_exit_code
 
     for meta in sorted(Path("mutants").rglob("*.meta")):
         file = str(meta.relative_to("mutants")).removesuffix(".meta")
         for key, code in json.loads(meta.read_text())["exit_code_by_key"].items():
-            yield file, key, status_by_exit_code[code]
+            status = status_by_exit_code[code]
+            yield file, status, None if status in KILLED else _mutant(file, key)
+    for file, before, after, survived in json.loads(RESULTS.read_text()).values():
+        yield (
+            file,
+            "survived" if survived else "killed",
+            Mutant(file, MODULE, (before,), (after,)) if survived else None,
+        )
 
 
-def mutant(file: str, key: str) -> Mutant:
-    """Return the mutant that mutmut calls *key*."""
+def _mutant(file: str, key: str) -> Mutant:
     from mutmut.mutation.diff_apply import get_diff_for_mutant
     from mutmut.utils.format_utils import orig_function_and_class_names_from_key
 
@@ -85,10 +94,10 @@ def main() -> int:
     """Print the figures and every survivor that nobody argued; return 1 if there is one, or too few were killed."""
     counts: dict[str, Counter[str]] = {}
     alive: list[Mutant] = []
-    for file, key, status in results():
+    for file, status, mutant in results():
         counts.setdefault(file, Counter())[status] += 1
-        if status not in KILLED:
-            alive.append(mutant(file, key))
+        if mutant is not None:
+            alive.append(mutant)
     print("| file | mutants | killed | timed out | survived |\n|---|---|---|---|---|")
     for file, count in [*counts.items(), ("**all**", sum(counts.values(), Counter()))]:
         rest = count.total() - sum(count[x] for x in KILLED)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutation.properties import undecorated
-from tests.mutation.verdict import SURVIVORS, Mutant, argued
+from tests.mutation.verdict import MODULE, SURVIVORS, Mutant, argued
 
 ROOT = Path(__file__).parents[3]
 ARGUED = argued(SURVIVORS.read_text(encoding="utf-8"))
@@ -16,6 +16,8 @@ ARGUED = argued(SURVIVORS.read_text(encoding="utf-8"))
 
 def function(source: str, name: str) -> str:
     """Return the source of a function, or of a method by `Class.method`."""
+    if name == MODULE:
+        return source
     body = ast.parse(source).body
     for part in name.split("."):
         (found,) = [x for x in body if isinstance(x, ast.ClassDef | ast.FunctionDef) and x.name == part]
