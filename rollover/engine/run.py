@@ -121,11 +121,10 @@ async def _run(host: Host, name: str, patience: Patience) -> Outcome:
                 Phase.INSTALLING, "not every endpoint answered at once: left to the next tick", action="install"
             )
             return _finish(looker, world, seen, rest, met, patience)
-        if isinstance(step, Update) and not looked_beside:
+        if isinstance(step, Update) and not looked_beside and (others := beside(host, name, step.changes)):
+            await _look_beside(host, others, patience)
             looked_beside = True
-            if others := beside(host, name, step.changes):
-                await _look_beside(host, others, patience)
-                continue  # what they present now may need what this update takes away
+            continue  # what they present now may need what this update takes away
         if elapsed_boot(seen.time, host.clock.now()) > BELIEVED:
             continue  # the host slept in between: look again
         try:

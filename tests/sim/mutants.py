@@ -406,6 +406,7 @@ def _(patch: Any) -> None:
     patch.setattr(
         goals, "activate", lambda book, now: replace(whole(book, now), quiet=book.install and book.install.since)
     )
+    patch.setattr(View, "lingering", lambda self: ())
 
 
 @mutant("what is retained is never withdrawn")

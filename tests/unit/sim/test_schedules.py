@@ -151,6 +151,15 @@ FOUND = {
             ("a person looks", 7),
         ],
     ),
+    "a new combination was published while a neighbour had begun to present an unknown certificate": (
+        6,
+        [
+            ("somebody writes the live file", 1),
+            ("restart", 0),
+            ("somebody replaces the records", 0),
+            ("a person looks", 0),
+        ],
+    ),
 }
 
 
