@@ -103,6 +103,12 @@ def test_the_span_is_the_larger_of_ttls_and_min_wait_plus_settle(patience: Patie
 # ------------------------------------------------------------------------- seen, shown, gone
 
 
+def test_two_ttls_and_nothing_more_are_waited_for_unless_configured() -> None:
+    """RFC 7671 §8.1: the default is what it asks for."""
+    assert Patience() == Patience(ttls=2, min_wait=0, settle=0)
+    assert Patience().span(TTL) == 2 * TTL
+
+
 def test_what_any_server_shows_is_entered() -> None:
     """Every R that was seen on any server is kept, with the TTL it was seen with."""
     it = see(book(), owner("A B", server("A", ttl=300)))
@@ -254,9 +260,9 @@ def test_an_unanswered_update_may_still_land_for_ten_minutes() -> None:
     it = see(it, owner("A B"), -51)
     assert left(it, "A", -51) is None
 
-    it = see(it, owner("A B"), -49)
-    assert entry(it, "B").gone == at(-49)
-    assert left(it, "A", -49) == 2 * TTL
+    it = see(it, owner("A B"), -50)
+    assert entry(it, "B").gone == at(-50)
+    assert left(it, "A", -50) == 2 * TTL
 
 
 def test_an_intent_of_a_clock_that_was_ahead_starts_over() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rollover.core.ledger import Patience
-from rollover.core.model import Pause, Reload, State
+from rollover.core.model import Pause, Reload, Service, State
 from rollover.core.sighting import EndpointSighting, ResolverAnswer, Sighting, Signature
 from rollover.core.steps import Activate, Install, Phase, Rest, SetGoal, Step, Update
 from rollover.core.steps import Reload as ReloadStep
@@ -109,6 +109,15 @@ def test_a_service_that_was_never_adopted_is_left_alone() -> None:
     step = waits(decided(replace(world("B"), book=replace(world("B").book, adopted=False)), look("X", "X", "X")))
 
     assert (step.phase, codes(step)) == (Phase.UNADOPTED, ["not-adopted"])
+
+
+def test_what_nobody_configured_is_what_the_interface_says() -> None:
+    """3 1 1 at the TTL that is there; a day kept, ten minutes drained, a minute to prove, a look every fifteen."""
+    it = Service("mail", (HOST,), (25,))
+
+    assert (it.records, it.ttl) == (((3, 1, 1),), None)
+    assert (it.retain, it.drain, it.verify_timeout) == (86400, 600, 60)
+    assert (it.check_every, it.propagation_warn) == (900, 3600)
 
 
 def test_a_service_that_is_being_released_says_so() -> None:

@@ -573,6 +573,7 @@ def test_the_line_names_the_worst_and_counts_the_others() -> None:
         (120, "seen 2 min ago"),
         (7200, "seen 2 h ago"),
         (86400, "seen 24 h ago"),
+        (172800, "seen 2 d ago"),
         (200000, "seen 2 d ago"),
         (-90, "seen 90 s in the future"),
     ],
