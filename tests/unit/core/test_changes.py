@@ -27,9 +27,11 @@ from tests.unit.core.worlds import (
     OWNER,
     SERVICE,
     TTL,
+    at,
     chain,
     decided,
     end,
+    fp,
     look,
     owner,
     past,
@@ -485,3 +487,19 @@ def test_where_nothing_is_managed_nothing_is_withdrawn() -> None:
 
     assert withdrawing(found, only(found)) is None
     assert withdrawing_revoked(found, only(found)) is None
+
+
+LINGERING = {
+    "a moment ago": ({fp("B"): at(-99)}, "B"),
+    "for as long as an old process may live": ({fp("B"): at(-100)}, None),
+    "a key that the vault does not hold": ({fp("X"): at(-1)}, None),
+    "that, and one that it holds": ({fp("X"): at(-1), fp("B"): at(-1)}, "B"),
+}
+
+
+@pytest.mark.parametrize(("lately", "words"), LINGERING.values(), ids=LINGERING)
+def test_what_was_presented_a_moment_ago_is_protected_and_kept(lately: dict[str, Any], words: str | None) -> None:
+    """Old processes outlive a reload by up to `drain`: their certificate is published, and its record stays."""
+    assert added(protecting, look("A"), lately=lately) == (None if words is None else r(words))
+    kept = plan(withdrawing, look("A B"), lately=lately)
+    assert (kept is None) is (words is not None)

@@ -522,3 +522,14 @@ def test_entries_come_in_the_same_order_in_every_run() -> None:
         (None, 100),
     ]
     assert beside == sorted(map(r, words), key=sorted)
+
+
+def test_a_signature_that_was_read_back_is_known_once() -> None:
+    """It is the primary's now, and one of those it was seen to have; only so many are kept."""
+    it = replace(book(), inception=FIRST_SIGNED, inceptions=(FIRST_SIGNED,), ours=r("A"))
+    again = settle(it, r("A"), SIGNED_AGAIN)
+    full = replace(it, inceptions=tuple(NOW.wall + timedelta(hours=x) for x in range(64)))
+
+    assert (again.inception, again.inceptions, again.ours) == (SIGNED_AGAIN, (FIRST_SIGNED, SIGNED_AGAIN), None)
+    assert settle(again, r("A"), SIGNED_AGAIN).inceptions == (FIRST_SIGNED, SIGNED_AGAIN)
+    assert settle(full, r("A"), SIGNED_AGAIN).inceptions == (*full.inceptions[1:], SIGNED_AGAIN)

@@ -282,3 +282,17 @@ def test_remembering_twice_is_remembering_once() -> None:
     it = remembered(replaced(quiet=None), look("B", "B", "B"))
 
     assert remember(it, look("B", "B", "B")) == it.book
+
+
+def test_what_was_presented_beside_the_goal_is_remembered_while_an_old_process_may_live() -> None:
+    """Since it was last seen, for `drain`; not the goal itself; an instant in the future is taken for now."""
+    it = remembered(world("B", "B", loaded="B"), look("A B C", [end("C"), end("A B", sni=False)], "B"))
+    assert list(it.book.lately.items()) == [(name, NOW) for name in sorted((fp("A"), fp("C")))]
+
+    later = book(it, look("A B C", "B", "B", now=99))
+    assert later.lately == it.book.lately
+    assert book(it, look("A B C", "B", "B", now=100)).lately == {}
+    again = book(it, look("A B C", "A", "B", now=99))
+    assert again.lately == {fp("C"): NOW, fp("A"): at(99)}
+    ahead = book(world("B", "B", loaded="B", lately={fp("A"): at(500)}), look("A B", "B", "B"))
+    assert ahead.lately == {fp("A"): NOW}
