@@ -240,6 +240,25 @@ def test_one_server_that_is_not_as_it_should_be_holds_the_install(seen: Sighting
     assert step.soon
 
 
+LATE_BESIDE: dict[str, tuple[Any, list[str]]] = {
+    "one lacks the record, another is dead": (owner("A B", "A", None), ["ns3 timed out", "ns2 lacks the new record"]),
+    "one of each owner": (
+        [owner("A B", "A"), owner("A B", server(None, "ns5"), name="_25._tcp.mx2.example.org.")],
+        ["ns2 lacks the new record", "ns5 timed out"],
+    ),
+    "the primary is dead: what it has nobody knows": (owner(None, "A"), ["ns1 timed out"]),
+}
+
+
+@pytest.mark.parametrize(("owners", "messages"), LATE_BESIDE.values(), ids=LATE_BESIDE)
+def test_every_late_server_is_named(owners: Any, messages: list[str]) -> None:
+    """Of all owners, and for whatever holds it back; beside a dead primary nobody else is called late."""
+    it = replace(world("B"), ledgers=entered(world("B", ledger=[OLD]), BOTH).ledgers)
+    it = replace(it, service=replace(SERVICE, hosts=(HOST, "mx2.example.org"))) if isinstance(owners, list) else it
+
+    assert sorted(p.message for p in decided(it, look(owners)).problems) == sorted(messages)
+
+
 def test_each_late_server_is_named_once() -> None:
     """With several owners a dead server is one problem."""
     seen = look([owner("A B", None), owner("A B", None, name="_25._tcp.mx2.example.org.")])
@@ -468,6 +487,14 @@ def test_what_presents_something_else_is_reloaded_at_doubling_intervals(repeats:
     assert step.again
 
 
+def test_a_reload_that_failed_in_this_run_is_not_repeated_in_it() -> None:
+    """However long the last one that worked is ago."""
+    reloads = {FILE: Reload("identity of B", at(-999))}
+    it = world("B", ledger=[READY], install=opened(-999), reloads=reloads, failed={"reload": "install-refused"})
+
+    assert kind(decided(it, look("A B", [end("B"), end("A", sni=False)], "B"))) == "verifying"
+
+
 def test_an_endpoint_that_presents_nothing_is_not_reloaded_for() -> None:
     """5. Only one that was reached and presents something else."""
     it = world("B", ledger=[READY], loaded="B", install=opened(-1))
@@ -552,6 +579,13 @@ def test_the_goal_is_activated_when_it_is_proven_everywhere() -> None:
 
     assert isinstance(step, Activate)
     assert step.fingerprint == fp("B")
+
+
+def test_a_secondary_that_is_behind_does_not_keep_the_goal_from_being_proven() -> None:
+    """Whether senders accept it is judged by the primary: what others have is told as mail that is deferred."""
+    it = world("B", ledger=[READY], loaded="B", install=opened(-1), rounds=3)
+
+    assert isinstance(decided(it, look(owner("A B", "A"), "B", "B")), Activate)
 
 
 def test_an_install_of_what_is_active_is_closed_too() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from rollover.core.deferral import Deferral
-from rollover.core.ledger import Patience
+from rollover.core.deferral import Deferral, deferral
+from rollover.core.ledger import ROUNDING, Patience
 from rollover.core.line import line
 from rollover.core.model import Book, Pause, Reload, Standing, State, World
 from rollover.core.problems import Level, Problem, problem
@@ -120,6 +120,12 @@ HURT: dict[str, tuple[World, Sighting, str, Level]] = {
     ),
     "a resolver may hold what does not match": (
         world(ledger=[past("B", -30)]),
+        look(),
+        "caches-stale",
+        Level.CRITICAL,
+    ),
+    "a resolver may hold it for a second yet": (
+        world(ledger=[past("B", 1 - TTL - ROUNDING)]),
         look(),
         "caches-stale",
         Level.CRITICAL,
@@ -255,6 +261,12 @@ HURT: dict[str, tuple[World, Sighting, str, Level]] = {
         "certificate-late",
         Level.WARNING,
     ),
+    "what is served expires when the next is ready": (
+        world("B", vault="B", more=[credential("A", days=150 / 86400)], ledger=[past("A", -50)]),
+        look("A B"),
+        "certificate-late",
+        Level.WARNING,
+    ),
     "the wanted one is expired": (
         world("B", vault="A", more=[credential("B", days=-1)]),
         look("A B"),
@@ -325,6 +337,10 @@ FINE = {
     "a resolver that may hold the old RRset for a second yet": (
         world("B", "B", loaded="B", ledger=[past("A", 1 - 2 * TTL)]),
         look(owner("B", resolver="A"), "B", "B"),
+    ),
+    "an old process, and the last of two reloads was a moment ago": (
+        world("B", "B", reloads={FILE: Reload("identity of B", at(-1)), "/second": Reload("identity of B", at(-999))}),
+        look("A B", [end("B"), end("A", sni=False)], [live("B"), live("B", "/second")]),
     ),
     "a failing install that still has its time": (
         world("B", ledger=[READY], loaded="B", install=opened(-59, shown="454")),
@@ -668,6 +684,16 @@ DEFERRALS: dict[str, tuple[World, Sighting, Deferral]] = {
         Deferral.UNKNOWN,
     ),
     "no address is known": (world(), look("A", []), Deferral.UNKNOWN),
+    "a resolver gives what no cache should have any more": (
+        world("B", "B", loaded="B"),
+        look(owner("B", resolver="A"), "B", "B"),
+        Deferral.MAYBE,
+    ),
+    "a resolver gives what the install waits for": (
+        world("B", ledger=[READY]),
+        look(owner("A B", resolver="A")),
+        Deferral.NO,
+    ),
     "caches may hold what does not match": (world(ledger=[past("B", -30)]), look(), Deferral.MAYBE),
     "signatures are bad on one server": (
         world(),
@@ -720,6 +746,34 @@ def test_a_hook_in_a_hurry_tells_of_silence_only_what_was_known_before() -> None
     assert hurried(None) == ["live-file"]
     assert hurried(told(world(), look())) == ["live-file"]
     assert sorted(hurried(told(world(), look(owner("A", resolver=None))))) == ["live-file", "resolver-failed"]
+
+
+def test_a_look_that_took_its_time_finds_silence() -> None:
+    """Unless it is said to be in a hurry."""
+    it = entered(world(), look("A", "silent"))
+
+    assert deferral(View(it, look("A", "silent")), ()) is Deferral.YES
+
+
+def test_what_was_taken_back_is_named_and_nothing_else() -> None:
+    """Not what only waits, nor the goal itself, which is tried again."""
+    blocked = Standing(State.READY, "", "454")
+    it = world(states={"A": replace(blocked, state=State.ACTIVE), "B": blocked, "C": State.READY}, return_spent=True)
+
+    assert [d.problem.message for d in told(it, look()).problems] == [f"certificate {fp('B')[:16]} was taken back: 454"]
+
+
+def test_a_failed_install_is_told_of_what_was_installed() -> None:
+    """Whatever is wanted by now."""
+    it = world("C", ledger=[READY], loaded="B", install=opened(-60, of="B"), return_spent=True)
+    found = [d.problem for d in told(it, look("A B C", "454", "B")).problems]
+
+    assert [p.message.split(" does")[0] for p in found if p.code == "install-failed"] == [f"certificate {fp('B')[:16]}"]
+
+
+def test_without_any_endpoint_no_owner_is_said_to_lack_one() -> None:
+    """One word is enough: none can be reached."""
+    assert "endpoint-unreachable" not in codes(told(world(), look("A", [])))
 
 
 def test_an_old_look_says_nothing_of_mail_now() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -119,3 +120,14 @@ def test_a_stamp_is_utc_with_seconds_and_reads_back() -> None:
     assert parse_stamp(stamp(east)) == WALL
     assert parse_stamp("2026-11-22T16:00:00.250000+02:00") == WALL + timedelta(milliseconds=250)
     assert parse_stamp(stamp(east)).tzinfo is UTC
+
+
+def test_a_stamp_does_not_depend_on_the_time_zone_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever compares the histories of two hosts compares one clock."""
+    monkeypatch.setenv("TZ", "JST-9")
+    time.tzset()
+    try:
+        assert stamp(WALL) == "2026-11-22T14:00:00Z"
+    finally:
+        monkeypatch.undo()
+        time.tzset()

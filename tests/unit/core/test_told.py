@@ -325,6 +325,16 @@ GATES: dict[str, tuple[World, Sighting, Rest]] = {
         look("A B", "454", "B"),
         rest(Phase.VERIFYING, f"{HERE}: no TLS: 454; {HERE} without SNI: no TLS: 454", "verify", soon=True),
     ),
+    "an endpoint that presents what nothing matches": (
+        loaded(reloads={FILE: Reload("identity of B", at(-1))}),
+        look("A B", [end("B"), end("X", sni=False)], "B"),
+        rest(
+            Phase.VERIFYING,
+            f"{HERE} without SNI: presents {X}, which the RRset does not match",
+            "verify",
+            soon=True,
+        ),
+    ),
     "endpoints that fail after a rollback": (
         world("A", "B", ledger=[READY], loaded="A", install=opened(-1, of="A"), rollback=True),
         look("A B", [end("454")], "A"),
