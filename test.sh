@@ -1,5 +1,6 @@
 #!/bin/bash
-# ./test.sh            everything: set-up, static checks, wheel, unit tests, then the tests on real servers
+# ./test.sh            everything: set-up, static checks, wheel, unit tests, simulation, then the tests on real servers
+# ./test.sh --all      the same, and every single point at which a run can be killed is tried: two hours
 # ./test.sh --unit     without root: all but the tests on real servers
 # ./test.sh PATH…      only these tests; options of pytest such as -k and -x are handed on
 #
@@ -14,6 +15,8 @@
 PACKAGES=("${LAB_PACKAGES[@]}" dovecot-imapd swaks gnutls-bin ldnsutils faketime shellcheck strace)
 JOBS=${ROLLOVER_TEST_JOBS:-4}
 NOBODY=65534
+LED_SEEDS=1-1901/2 # of tests/sim/run: every other one is led
+MEETINGS=20
 
 cleanup() {
     code=$?
@@ -32,8 +35,9 @@ unit_paths=() lab_paths=() options=()
 for argument in "$@"; do
     case $argument in
     --unit) only_unit=yes ;;
+    --all) export ROLLOVER_KILL_ALL=1 ;;
     -h | --help)
-        sed -n '2,9s/^# \{0,1\}//p' test.sh
+        sed -n '2,10s/^# \{0,1\}//p' test.sh
         trap - EXIT
         rm -rf "$scratch"
         exit 0
@@ -144,6 +148,11 @@ if [ ${#unit_paths[@]} -gt 0 ]; then
         HYPOTHESIS_STORAGE_DIRECTORY="$scratch/unit/hypothesis" \
         "$VENV/bin/python" -m pytest -q -p tests.no_skips -p no:cacheprovider -n 2 \
         "${options[@]}" "${unit_paths[@]}"
+fi
+
+if [ -z "$selected" ]; then
+    step "simulated worlds: schedules that are led from phase to phase, each kind of fault at least $MEETINGS times in each"
+    "$VENV/bin/python" -m tests.sim --seeds "$LED_SEEDS" --jobs 2 --pairs "$MEETINGS"
 fi
 
 if [ ${#lab_paths[@]} -gt 0 ]; then

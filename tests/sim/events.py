@@ -104,7 +104,8 @@ def _foreign(p: Play, n: int) -> None:
         stranger.record(3, 1, 1)[:-2],
     )[n % 7]
     if record not in node.records:
-        p.world.foreign.add(record)
+        if not p.tool.made(p.world.zones.targets[_owner(p, n)], record):  # or nobody can tell whose it is
+            p.world.foreign.add(record)
         p.admin(zone, name, Node(node.records | {record}, node.ttl), f"adds {record[:16]}")
 
 
@@ -132,9 +133,9 @@ def _blip(p: Play, n: int) -> None:
 def _replace(p: Play, n: int) -> None:
     zone, name = p.world.own_name(_owner(p, n))
     node = p.world.zones.primary(zone).copy.nodes.get(name)
-    if node is not None and node.records:
-        stranger = frozenset({certificate("x").record(3, 1, 1)})
-        p.admin(zone, name, Node(stranger, node.ttl), "replaces the records by those of another host")
+    stranger = frozenset({certificate("x").record(3, 1, 1)})
+    ttl = node.ttl if node is not None else p.world.shape.ttl
+    p.admin(zone, name, Node(stranger, ttl), "replaces the records by those of another host")
 
 
 def _signs_again(p: Play, n: int) -> None:
@@ -169,6 +170,8 @@ def _join_ns(p: Play, n: int) -> None:
     server = _secondary(p, n)
     if not server.listed:
         server.listed, server.asked_until = True, float("inf")
+        for it in p.world.zones.servers:
+            it.unseen = it.unseen or it is server or (it.upstream is server and not it.seen)
         p.world.excuse("a name server joined with an old copy")
         p.world.say(f"{server.label} joins the NS RRset")
 
@@ -200,6 +203,13 @@ def _somebody_writes(p: Play, n: int) -> None:
     _mail(p, n).write(name)
     p.world.excuse_presented("somebody wrote the live file")
     p.world.say(f"somebody writes {name} into the live file of {p.service(n)}")
+
+
+def _somebody_copies(p: Play, n: int) -> None:
+    p.world.stage("x")
+    _mail(p, n).write("x")
+    p.world.excuse_presented("somebody wrote the live file")
+    p.world.say(f"somebody copies a certificate of another host into the live file of {p.service(n)}")
 
 
 def _restart(p: Play, n: int) -> None:
@@ -299,4 +309,5 @@ EVENTS: dict[str, Callable[[Play, int], object]] = {
     "deaf to a reload": _deaf,
     "a process with another certificate": _stale_process,
     "somebody writes the live file": _somebody_writes,
+    "somebody copies a certificate of another host": _somebody_copies,
 }

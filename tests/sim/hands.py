@@ -54,6 +54,11 @@ def _label(server: Server, primary: bool) -> str:
     return f"primary {server.label}" if primary else server.label
 
 
+def world_nodes(world: World, server: Server) -> list[Server]:
+    """Return the nodes that answer others under the address of *server*."""
+    return [it for it in world.zones.servers if it.upstream is server and not it.seen]
+
+
 class Hands:
     """All hands; *fault* is what goes wrong with the next effect, *boundary* where the tool may die."""
 
@@ -135,6 +140,8 @@ class SimNames:
                 for p, public in roles
             ]
         server.unseen = False
+        for it in world_nodes(self.world, server):
+            it.unseen = False  # it is never further behind than `settle`
         node, wildcard = server.copy.lookup(name)
         signature = Signature.BOGUS if server.badly_signed else Signature.VALID
         return [

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 #: Where a run dies to leave the world in a phase that otherwise lasts for as long as one effect.
 DIES_AT = {
     "publishing": ("before the update", "after the update"),
-    "installing": ("before the install", "after the install", "before the reload"),
+    "installing": ("before the install", "after the install"),
     "withdrawing": ("before the update", "after the update"),
 }
-MOST = 9  # looks; a world in which something is wrong may not get there at all
+MOST = 14  # looks; a world in which something is wrong may not get there at all
 AT_REST = {"steady", "retaining"}
 
 
@@ -29,6 +29,7 @@ def lead(p: Play, phase: str, n: int) -> None:
             p.empty(n)
             p.tick(asked=True)
         case "publishing":
+            _drive(p, "retaining", n)
             p.deploy(n, die_at=_one(phase, n))
         case "rolling-back":
             _drive(p, "steady" if n % 2 else "retaining", n)

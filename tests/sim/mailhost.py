@@ -17,7 +17,7 @@ class Place:
     lingering: dict[str, float] = field(default_factory=dict)
     reached: bool = True
     deaf: bool = False
-    shown_since: float = 0.0  # when somebody else made it present what it does
+    shown_since: float = 0.0  # since when it presents what it does
 
 
 @dataclass
@@ -29,7 +29,7 @@ class MailHost:
     now: Callable[[], float]
     linger: float = 0.0
     written: int = 0
-    by_tool: bool = True  # the tool wrote the live file, nobody else
+    by_tool: bool = True  # the tool brought what is in the live file, nobody else had put it there before
     had: set[str] = field(default_factory=set)  # what was in the live file
     broken: set[str] = field(default_factory=set)
 
@@ -38,14 +38,19 @@ class MailHost:
         for place in self.places:
             if not place.deaf:
                 self._leave(place)
-                place.shows = self.live
+                self._show(place)
             place.deaf = False
 
     def restart(self) -> None:
         """All processes are new."""
         for place in self.places:
-            place.shows, place.deaf = self.live, False
+            self._show(place)
+            place.deaf = False
             place.lingering.clear()
+
+    def _show(self, place: Place) -> None:
+        if place.shows != self.live:
+            place.shows, place.shown_since = self.live, self.now()
 
     def _leave(self, place: Place) -> None:
         if place.shows != self.live and self.linger:
@@ -53,7 +58,7 @@ class MailHost:
 
     def write(self, name: str, *, by_tool: bool = False) -> None:
         """Write the live file."""
-        self.by_tool = by_tool
+        self.by_tool = by_tool and (self.by_tool or name != self.live)
         self.had |= {self.live, name}
         self.live, self.written = name, self.written + 1
 

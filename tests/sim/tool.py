@@ -212,6 +212,15 @@ class Tool:
             )
         return ""
 
+    def made(self, target: str, record: str) -> bool:
+        """Tell whether the tool has noted a record as its own."""
+        host = self._process()
+        try:
+            return record in map(str, host.store.managed([target])[target])
+        finally:
+            if self._kept is None:
+                host.store.close()
+
     def book(self, service: str) -> Book:
         """Return what the tool remembers of a service."""
         host = self._process()

@@ -15,7 +15,7 @@ from tests.sim.shape import draw
 from tests.sim.shrink import failure, shrink
 from tests.sim.world import Violation
 
-SEEDS = int(os.environ.get("SEEDS", "40"))
+SEEDS = int(os.environ.get("SEEDS", "16"))
 
 
 @pytest.fixture(scope="module")
