@@ -434,6 +434,8 @@ def test_an_unsafe_update_is_not_sent_and_reported() -> None:
 
     assert isinstance(step, Rest)
     assert [p.code for p in step.problems] == ["update-unsafe"]
+    assert step.why == step.problems[0].message
+    assert step.why == f"the update of {OWNER} would make senders refuse a certificate that is in use"
 
 
 def test_an_unsafe_change_does_not_hold_up_another_owner() -> None:

@@ -153,6 +153,11 @@ def test_a_protection_that_failed_in_this_run_is_not_tried_again_in_it() -> None
     it = world(failed={f"update:{OWNER}": "update-refused"})
 
     assert not isinstance(decided(it, look("B", "A")), Update)
+    second = "_465._tcp.mail.example.org."
+    both = replace(it, service=replace(SERVICE, ports=(25, 465)))
+    step = decided(both, look([owner("B"), owner("B", name=second)], [end("A"), end("A", port=465)]))
+    assert isinstance(step, Update)
+    assert [c.target for c in step.changes] == [second]
 
 
 # -------------------------------------------------------------------------------- 2 publish

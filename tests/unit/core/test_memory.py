@@ -265,6 +265,8 @@ def test_every_owner_has_a_ledger_of_its_own() -> None:
     ledgers = remember_owners(world(service=replace(SERVICE, ports=(25, 465))), seen, SERVICE.patience)
 
     assert {o: [e.rrset for e in it.entries] for o, it in ledgers.items()} == {OWNER: [r("A")], second: [r("B")]}
+    assert {o: it.owner for o, it in ledgers.items()} == {OWNER: OWNER, second: second}
+    assert World.ledger(replace(world(), ledgers={}), second).owner == second
 
 
 def test_a_ledger_hears_whether_the_clock_was_confirmed() -> None:

@@ -41,6 +41,10 @@ COMPLETE = {
     "a newer signature where a serial is missing": owner(
         replace(FIRST, serial=None, inception=EARLIER), server("A", serial=1, inception=LATER)
     ),
+    "the same signature where a serial is missing": owner(
+        replace(FIRST, serial=None, inception=LATER), server("A", serial=1, inception=LATER)
+    ),
+    "the same serial, signed earlier": owner(replace(FIRST, inception=LATER), server("A", inception=EARLIER)),
     "all servers on the way say the same CNAME": owner(
         FIRST, server("A"), CNAME, replace(CNAME, server="ns8", primary=False)
     ),
@@ -52,6 +56,21 @@ INCOMPLETE = {
     "a third one that is behind": (owner("A", "A", server("A", "ns3", serial=0)), "ns3", "secondary-stale"),
     "an older signature where a serial is missing": (
         owner(replace(FIRST, serial=None, inception=LATER), server("A", serial=1, inception=EARLIER)),
+        "ns2",
+        "secondary-stale",
+    ),
+    "a serial is missing, and one signature": (
+        owner(replace(FIRST, serial=None, inception=EARLIER), server("A", serial=1)),
+        "ns2",
+        "secondary-stale",
+    ),
+    "another RRset behind a signer, with the newest signature": (
+        owner(FIRST, server("B", inception=LATER), server("A", "ns3", inception=LATER)),
+        "ns2",
+        "secondary-stale",
+    ),
+    "no signature behind a signer": (
+        owner(FIRST, server("A"), server("A", "ns3", inception=LATER)),
         "ns2",
         "secondary-stale",
     ),
@@ -100,6 +119,10 @@ def test_a_server_behind_is_told_with_both_serials() -> None:
     (late,) = incomplete(owner(server("A", "ns1", primary=True, serial=12), server("A", serial=9)))
 
     assert late.reason == "has serial 9, the primary 12"
+    (signed,) = incomplete(owner(FIRST, server("A"), server("A", "ns3", inception=LATER)))
+    assert signed.reason == "has an older copy than the primary or another server"
+    (mute,) = incomplete(owner("A", replace(server("A"), rrset=None)))
+    assert mute.reason == "gave no answer"
 
 
 @pytest.mark.parametrize("answer", [server(None), replace(server("A"), rrset=None)], ids=["away", "says nothing"])

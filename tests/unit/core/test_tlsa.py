@@ -118,6 +118,7 @@ def test_rdata_too_short_to_take_apart_is_kept_whole() -> None:
 
     assert rr == Tlsa(MALFORMED, 0, 0, b"\x03\x01")
     assert str(rr) == "\\# 2 0301"
+    assert str(Tlsa.from_wire(b"")) == "\\# 0"
     assert not usable(rr)
     assert Tlsa.from_wire(b"\x03\x01\x01") == Tlsa(3, 1, 1, b"")
     assert Tlsa.from_wire(b"\x03\x01\x01\xff") == Tlsa(3, 1, 1, b"\xff")

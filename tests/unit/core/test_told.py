@@ -432,6 +432,16 @@ STEPS: dict[str, tuple[World, Sighting, Step]] = {
             problems=(problem("returned", f"certificate {B} was taken back: {FAILS}", service="mail"),),
         ),
     ),
+    "taken back, though another one is wanted by now": (
+        world("C", "A", loaded="B", install=opened(-60), ledger=[past("A")]),
+        look("A B C", "454", "B"),
+        SetGoal(
+            fp("A"),
+            FAILS,
+            returning=True,
+            problems=(problem("returned", f"certificate {B} was taken back: {FAILS}", service="mail"),),
+        ),
+    ),
     "its turn": (
         world("A", "A", queued="C"),
         look("A"),
