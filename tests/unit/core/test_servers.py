@@ -125,6 +125,27 @@ def test_a_server_behind_is_told_with_both_serials() -> None:
     assert mute.reason == "gave no answer"
 
 
+def test_where_a_server_leads_is_told_for_each_zone_on_the_way() -> None:
+    """By the names it gives, all of them; and that it gives none where others have an alias."""
+    second = replace(CNAME, server="ns8", primary=False)
+    further = replace(CNAME, server="ns1", zone="example.com.", cname="a.example.com.")
+
+    def told(*answers: ServerAnswer) -> list[tuple[str, str]]:
+        return [(x.server, x.reason) for x in incomplete(owner(FIRST, server("A"), *answers))]
+
+    assert told(CNAME, replace(second, cname="old.example.org.")) == [("ns8", "leads to old.example.org.")]
+    assert told(CNAME, replace(second, cname="", rrset=r("A"))) == [("ns8", "leads to no other name")]
+    twice = [replace(x, cname="u.example.net.") for x in (CNAME, second)]
+    assert told(*twice, CNAME, replace(second, cname="v.example.org.")) == [
+        ("ns8", "leads to u.example.net. and v.example.org.")
+    ]
+    elsewhere = [further, replace(further, server="ns9", primary=False, cname="b.example.com.")]
+    assert told(CNAME, replace(second, cname="old.example.org."), *elsewhere) == [
+        ("ns8", "leads to old.example.org."),
+        ("ns9", "leads to b.example.com."),
+    ]
+
+
 @pytest.mark.parametrize("answer", [server(None), replace(server("A"), rrset=None)], ids=["away", "says nothing"])
 def test_what_is_no_answer(answer: ServerAnswer) -> None:
     """A server that was not reached, or gave neither records nor a CNAME, has not answered."""
