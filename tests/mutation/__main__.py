@@ -37,6 +37,11 @@ class CollectedOnce(PytestRunner):
             config.hook.pytest_sessionstart(session=self.session)
             config.hook.pytest_collection(session=self.session)
         self.items = {item.nodeid: item for item in self.session.items}
+        if pid := os.fork():
+            if os.waitpid(pid, 0)[1]:
+                raise SystemExit("collected once, the tests fail without any mutant")
+        else:
+            os._exit(self.run_tests(mutant_name=None, tests=self.items))
         return failed
 
     def run_tests(self, *, mutant_name: str | None, tests: Iterable[str]) -> int:
