@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from rollover.core import goals
+from rollover.core import errors, goals
 from rollover.core.certificate import chain_from_der, check, facts, parse_chain, parse_key, split_pem, trusted
 from rollover.core.errors import RolloverError, StateBusy, words
 from rollover.core.model import Book, Standing, State, World
@@ -414,6 +414,27 @@ ERRORS = {
 def test_an_error_is_two_lines_and_an_exit_code(error: Exception, told: tuple[str, str, int]) -> None:
     """Message, hint, and the code of sysexits(3), for what the system says too."""
     assert words(error, "rollover 1.0") == told
+
+
+def test_each_kind_of_error_has_its_exit_code_and_its_name() -> None:
+    """sysexits(3), for scripts; the name for `status`; none is tried again unless it says so."""
+    kinds = {
+        errors.UsageError: (64, "usage"),
+        errors.ConfigError: (78, "configuration"),
+        errors.CertificateError: (65, "certificate-rejected"),
+        errors.PermissionsError: (77, "permissions"),
+        errors.CannotWrite: (73, "cannot-write"),
+        errors.StateError: (74, "state"),
+        errors.CannotStore: (73, "state"),
+        errors.StateBusy: (75, "state"),
+        errors.Busy: (75, "busy"),
+        errors.ServerError: (69, "server"),
+        errors.OurBug: (70, "bug"),
+        errors.RolloverError: (70, "error"),
+    }
+
+    assert {kind: (kind.exit_code, kind.code) for kind in kinds} == kinds
+    assert not any(kind.retryable for kind in kinds)
 
 
 def test_a_bug_is_told_by_its_place_and_quotes_nothing() -> None:
