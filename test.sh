@@ -1,6 +1,6 @@
 #!/bin/bash
 # ./test.sh            everything: set-up, static checks, wheel, unit tests, simulation, then the tests on real servers
-# ./test.sh --all      the same, and every single point at which a run can be killed is tried: two hours
+# ./test.sh --all      the same, and every single point at which a run can be killed, and five times the worlds
 # ./test.sh --unit     without root: all but the tests on real servers
 # ./test.sh PATH…      only these tests; options of pytest such as -k and -x are handed on
 #
@@ -15,8 +15,8 @@
 PACKAGES=("${LAB_PACKAGES[@]}" dovecot-imapd swaks gnutls-bin ldnsutils faketime shellcheck strace)
 JOBS=${ROLLOVER_TEST_JOBS:-4}
 NOBODY=65534
-LED_SEEDS=1-1901/2 # of tests/sim/run: every other one is led
-MEETINGS=20
+LED_SEEDS=1-1001/2 # of tests/sim/run: every other one is led
+MEETINGS=5
 
 cleanup() {
     code=$?
@@ -35,7 +35,10 @@ unit_paths=() lab_paths=() options=()
 for argument in "$@"; do
     case $argument in
     --unit) only_unit=yes ;;
-    --all) export ROLLOVER_KILL_ALL=1 ;;
+    --all)
+        export ROLLOVER_KILL_ALL=1
+        LED_SEEDS=1-5001/2 MEETINGS=20
+        ;;
     -h | --help)
         sed -n '2,10s/^# \{0,1\}//p' test.sh
         trap - EXIT

@@ -29,10 +29,10 @@ def lead(p: Play, phase: str, n: int) -> None:
             p.empty(n)
             p.tick(asked=True)
         case "publishing":
-            _drive(p, "retaining", n)
+            _rest(p, n)
             p.deploy(n, die_at=_one(phase, n))
         case "rolling-back":
-            _drive(p, "steady" if n % 2 else "retaining", n)
+            _rest(p, n)
             _deafen(p, n)
             p.rollback(n)
             _drive(p, phase, n)
@@ -54,16 +54,28 @@ def _deafen(p: Play, n: int) -> None:
 def _drive(p: Play, phase: str, n: int) -> None:
     if phase == "propagating":
         p.hold_transfers(n)
-    if phase not in AT_REST | {"rolling-back"} and p.tool.phases() <= (
-        {"steady"} if phase == "withdrawing" else AT_REST
-    ):
-        p.deploy(n)
+    if phase not in {"steady", "rolling-back"}:
+        begun = {"steady"} if phase in {"retaining", "withdrawing"} else AT_REST
+        if p.tool.phases() <= begun:
+            p.deploy(n)
     for _ in range(MOST):
-        if phase in p.tool.phases() or (phase == "retaining" and p.tool.phases() == {"steady"}):
+        if phase in p.tool.phases():
             return
         if phase in {"verifying", "rolling-back"}:
             _deafen(p, n)
-        if p.seconds_until_due(n) is None:
-            p.world.wait(61.0)  # for what nobody knows the end of
-        p.until_due(n)
-        p.tick(asked=True, die_at=_one(phase, n))
+        _go_on(p, n, die_at=_one(phase, n))
+
+
+def _rest(p: Play, n: int) -> None:
+    """Let what is under way come to its end."""
+    for _ in range(MOST):
+        if p.tool.phases() <= AT_REST:
+            return
+        _go_on(p, n)
+
+
+def _go_on(p: Play, n: int, *, die_at: str = "") -> None:
+    if p.seconds_until_due(n) is None:
+        p.world.wait(61.0)  # for what nobody knows the end of
+    p.until_due(n)
+    p.tick(asked=True, die_at=die_at)
