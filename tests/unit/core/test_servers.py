@@ -152,6 +152,11 @@ def test_what_is_no_answer(answer: ServerAnswer) -> None:
     assert not answered(answer)
 
 
+def test_a_ttl_that_nobody_gave_is_none() -> None:
+    """What was not answered has no seconds in which anybody could hold it."""
+    assert (CNAME.ttl, CNAME.own_ttl, owner("A").ns_ttl) == (0, 0, 0)
+
+
 def test_an_alias_and_an_empty_rrset_are_answers() -> None:
     """A CNAME, or the word that there is nothing, is an answer."""
     assert answered(CNAME)
