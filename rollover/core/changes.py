@@ -62,7 +62,7 @@ def _without(view: View, owner: OwnerSighting, ours: RRset) -> OwnerChange | Non
     if not current or (owner.primary is not None and owner.primary.wildcard):
         return None
     kept: RRset = EMPTY
-    for chain in (*view.guarded(owner), *_queued(view)):
+    for chain in (*view.in_use(owner), *_queued(view)):
         if view.publishable(chain, owner):
             kept |= view.needed(chain, current)
     surplus = (ours & current) - kept

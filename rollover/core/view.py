@@ -97,14 +97,20 @@ class View:
     def guarded(self, owner: OwnerSighting) -> tuple[Chain, ...]:
         """Return the chains for which no update may make the RRset invalid (protocol.md, the gate).
 
-        Presentable or presented a moment ago, the goal, the last active one, and what other services here
-        need or present.
+        What is in use, and what was presented a moment ago.
+        """
+        return (*self.in_use(owner), *self.lingering())
+
+    def in_use(self, owner: OwnerSighting) -> tuple[Chain, ...]:
+        """Return the chains that need their records at *owner* for as long as that lasts.
+
+        Presentable, the goal, the last active one, and what other services here need or present. What lingers is
+        not among them: a withdrawal has a clock of its own, which starts when the last of it was presented.
         """
         book = self.world.book
         mine = (self.world.credentials.get(f) for f in (book.goal, book.active))
         return (
             *self.presentable(owner),
-            *self.lingering(),
             *(c.chain for c in mine if c is not None),
             *self.world.others.get(owner.owner, ()),
             *self.world.strangers.get(owner.owner, ()),

@@ -26,7 +26,7 @@ FOUND_BY = {
     "what is served and lacks its record is not protected": 0,
     "somebody else's combination gets no record": 22,
     "records of others are withdrawn too": 7,
-    "only the goal keeps its record": 3,
+    "only the goal keeps its record": 4,
     "other services at the owner are forgotten": 4,
     "DANE that somebody switched off is switched on again": 1,
     "a withdrawal before the last endpoint": 0,

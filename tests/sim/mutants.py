@@ -290,7 +290,8 @@ def _(patch: Any) -> None:
 @mutant("the gate of every update is open")
 def _(patch: Any) -> None:
     patch.setattr(machine, "safe", lambda view, change: True)
-    patch.setattr(View, "guarded", lambda self, owner: ())
+    patch.setattr(View, "in_use", lambda self, owner: ())
+    patch.setattr(View, "lingering", lambda self: ())
 
 
 @mutant("what is served and lacks its record is not protected")
@@ -316,7 +317,7 @@ def _(patch: Any) -> None:
 @mutant("only the goal keeps its record")
 def _(patch: Any) -> None:
     patch.setattr(machine, "safe", lambda view, change: True)
-    patch.setattr(View, "guarded", lambda self, owner: (self.world.goal.chain,) if self.world.goal is not None else ())
+    patch.setattr(View, "in_use", lambda self, owner: (self.world.goal.chain,) if self.world.goal is not None else ())
 
 
 @mutant("other services at the owner are forgotten", "two owners, one target")
