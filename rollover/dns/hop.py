@@ -206,7 +206,10 @@ class Hop:
             # The servers know better than the resolver's cache which servers there are.
             found = await look.discovery(self.zone)
             found.ns_ttl = max(found.ns_ttl, heard.ns_ttl)
-            for new in await look.finder.add_names(found, heard.ns_names):
+            names = set(heard.ns_names)
+            if look.resolver_problem:  # which is told once: the addresses of these are remembered
+                names -= {f"{other.name.rstrip('.')}." for other in self._remembered()}
+            for new in await look.finder.add_names(found, names):
                 self._start(new, zone, name)
         keys = await look.zone_keys(self.zone)
         answer = interpret(heard, zone, name, keys, look.clock.now().wall)
