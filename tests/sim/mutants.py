@@ -17,7 +17,7 @@ from rollover.core.sighting import Outcome
 from rollover.core.timing import Instant
 from rollover.core.tlsa import EMPTY
 from rollover.core.view import View
-from rollover.engine import effects, look, run, served
+from rollover.engine import effects, look, operate, run, served
 from rollover.state.store import Store
 from tests.sim.store import MemoryStore
 
@@ -148,6 +148,11 @@ def _(patch: Any) -> None:
     patch.setattr(run, "_beside", lambda *_: {})
 
 
+@mutant("what resume sees before it goes on is not noted", "two owners, one target")
+def _(patch: Any) -> None:
+    patch.setattr(operate, "enter", _nothing)
+
+
 @mutant("a server that is behind does not hold the clock back", "lag")
 def _(patch: Any) -> None:
     patch.setattr(ledger, "incomplete", lambda seen: [x for x in servers.incomplete(seen) if "stale" not in x.code])
@@ -229,6 +234,11 @@ def _(patch: Any) -> None:
 
     patch.setattr(memory, "observe", observe)
     patch.setattr(look, "Sighting", sighting)
+
+
+@mutant("across a boot no doubt is left to the clocks", "reboot without a clock")
+def _(patch: Any) -> None:
+    patch.setattr(timing, "TOLERANCE", 0.0)
 
 
 @mutant("an instant in the future is believed", "clock")
