@@ -190,8 +190,8 @@ def _deaf(p: Play, n: int) -> None:
 def _stale_process(p: Play, n: int) -> None:
     place = _place(p, n)
     names = sorted(p.world.certificates)
-    place.shows, place.shown_since = names[n // 2 % len(names)], p.world.t
-    p.world.excuse_presented("an endpoint presents another certificate by itself")
+    with p.world.presented_by_somebody("an endpoint presents another certificate by itself"):
+        place.shows, place.shown_since = names[n // 2 % len(names)], p.world.t
     p.world.say(f"{place.address} presents {place.shows}")
 
 
@@ -200,15 +200,15 @@ def _somebody_writes(p: Play, n: int) -> None:
     name = names[n % len(names)]
     if name == "x":
         p.world.stage("x")
-    _mail(p, n).write(name)
-    p.world.excuse_presented("somebody wrote the live file")
+    with p.world.presented_by_somebody("somebody wrote the live file"):
+        _mail(p, n).write(name)
     p.world.say(f"somebody writes {name} into the live file of {p.service(n)}")
 
 
 def _somebody_copies(p: Play, n: int) -> None:
     p.world.stage("x")
-    _mail(p, n).write("x")
-    p.world.excuse_presented("somebody wrote the live file")
+    with p.world.presented_by_somebody("somebody wrote the live file"):
+        _mail(p, n).write("x")
     p.world.say(f"somebody copies a certificate of another host into the live file of {p.service(n)}")
 
 

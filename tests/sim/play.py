@@ -260,9 +260,7 @@ class Play:
             if self._comes_to_rest():
                 return
             self._nothing_broken_is_kept()
-            for mail in self.world.mail.values():  # what always gave 454 was taken back by now, and is mended
-                mail.broken.clear()
-            self.world.excuse("peace")
+            self._mend_certificates()  # what always gave 454 was taken back by now
 
     def _nothing_broken_is_kept(self) -> None:
         """What TLS is refused with has been taken back long ago, in favour of what was active before it."""
@@ -273,16 +271,21 @@ class Play:
     def mend(self, n: int) -> None:
         """Let persons mend everything, and the tool look."""
         self._mend_all()
+        self._mend_certificates()
         for mail in self.world.mail.values():
-            mail.broken.clear()
             for place in mail.places:
                 place.deaf = False
-        self.world.excuse("peace")
         held = [i for i, name in enumerate(self.world.mail) if self.world.off or name in self.world.paused]
         for i in held:
             self.resume(i)
         self.until_due(n)
         self.tick(asked=True)
+
+    def _mend_certificates(self) -> None:
+        """Let the mail server use what it gave 454 for."""
+        with self.world.presented_by_somebody("peace"):
+            for mail in self.world.mail.values():
+                mail.broken.clear()
 
     def _mend_all(self) -> None:
         world = self.world
@@ -290,15 +293,16 @@ class Play:
         for server in world.zones.servers:
             world.zones.remember(server)
             server.lagging, server.reached, server.badly_signed = False, True, False
+        world.excuse("peace")
         world.transfers()
-        for mail in world.mail.values():
-            if mail.live == "x":
-                mail.write("c0")
-            for place in mail.places:
-                place.reached = True
-                if place.shows == "x":
-                    place.shows = mail.live
-        world.excuse_presented("peace")
+        with world.presented_by_somebody("peace"):
+            for mail in world.mail.values():
+                if mail.live == "x":
+                    mail.write("c0")
+                for place in mail.places:
+                    place.reached = True
+                    if place.shows == "x":
+                        place.shows = mail.live
         self._remove_what_breaks()
 
     def _comes_to_rest(self) -> bool:

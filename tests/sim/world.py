@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import count
 from typing import TypeVar
@@ -213,11 +214,30 @@ class World:
             self.excused[pair] = why
             self.met[why] += 1
 
-    def excuse_presented(self, why: str) -> None:
-        """Excuse what somebody else lets an endpoint present, with the records that are on their way to resolvers too."""
-        self.excuse(why)
-        for owner in self.zones.targets:
-            self.excuse_on_its_way(*self.own_name(owner), why)
+    @contextmanager
+    def presented_by_somebody(self, why: str) -> Iterator[None]:
+        """Excuse what becomes wrong by what somebody else lets an endpoint present within; nothing that was wrong before.
+
+        With it what becomes wrong when the records that the primary has by now come to the servers that the public asks.
+        """
+        before = self.pairs() | self.on_its_way()
+        yield
+        for pair in self.pairs() - before - set(self.excused):
+            self.excused[pair] = why
+            self.met[why] += 1
+        self.standing |= dict.fromkeys(self.on_its_way() - before, why)
+
+    def on_its_way(self) -> set[tuple[str, Records, str]]:
+        """Return what would defer mail if everybody had the records that the primaries have."""
+        wrong = set()
+        for mail in self.mail.values():
+            for host in {place.host for place in mail.places}:
+                owner = f"_{PORT}._tcp.{host}."
+                records = self.served(owner)
+                wrong |= {
+                    (owner, records, it) for it in mail.presentable(host) if not valid(records, self.certificates[it])
+                }
+        return wrong
 
     def excuse_on_its_way(self, zone: str, name: str, why: str) -> None:
         """Excuse what somebody else made on the primary, for when the servers that the public asks have it.
