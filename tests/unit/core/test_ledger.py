@@ -495,6 +495,17 @@ def test_what_a_look_at_another_owner_shows_is_there_again() -> None:
     assert new == Entry(r("A"), 300), "for as long as anything here was ever given out"
 
 
+def test_a_larger_ttl_at_another_owner_is_noted_beside_the_one_that_is_known() -> None:
+    """Somebody raised it, and the service beside lowered it again before this one looked: caches hold it for longer."""
+    before = book(past("A", None, ttl=100), past("A", -500, ttl=60))
+    larger, smaller = server("A", "ns1", primary=True, ttl=300), server("A", "ns2", ttl=100)
+
+    after = shown_beside(before, owner(larger, smaller)).entries
+    assert [(e.ttl, e.gone) for e in after] == [(100, None), (60, None), (300, None)]
+    assert shown_beside(before, owner(smaller, larger)).entries == after
+    assert [e.ttl for e in shown_beside(before, owner(smaller)).entries] == [100, 60]
+
+
 def test_a_signature_that_is_newer_than_what_was_read_back_is_somebody_elses() -> None:
     """Changed and changed back between our update and the next look: what was there in between is waited for."""
     before = replace(book(past("A", None)), inception=at(-100).wall, inceptions=(at(-100).wall,))
