@@ -165,8 +165,8 @@ class World:
     *credentials*: all that the vault holds, of every service, by fingerprint. *ledgers* by owner.
     *managed*: by target, the records that this store added or adopted. *others*: by owner, the
     chains that other services there still need, from the vault too; *strangers*: unknown ones that they
-    present. *failed*: what has failed in this run and is not tried
-    again in it, with the code of its problem.
+    present. *passing*: by fingerprint, unknown ones that this service's endpoints presented lately.
+    *failed*: what has failed in this run and is not tried again in it, with the code of its problem.
     """
 
     service: Service
@@ -177,6 +177,7 @@ class World:
     others: Mapping[str, tuple[Chain, ...]] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     strangers: Mapping[str, tuple[Chain, ...]] = field(default_factory=dict)
+    passing: Mapping[str, Chain] = field(default_factory=dict)
 
     @property
     def goal(self) -> Credential | None:

@@ -89,10 +89,14 @@ class View:
         return tuple({c.fingerprint: c for name, _, c in self.presented() if name in names}.values())
 
     def lingering(self) -> tuple[Chain, ...]:
-        """Return what endpoints presented a moment ago, of the vault: old processes outlive a reload by up to drain."""
-        book, credentials = self.world.book, self.world.credentials
-        lately = (f for f, at in book.lately.items() if elapsed(at, self.now) < self.world.service.drain)
-        return tuple(credentials[f].chain for f in lately if f in credentials)
+        """Return what endpoints presented a moment ago: old processes outlive a reload by up to drain.
+
+        Also what nobody handed to this tool: with a record where there was none, it would be refused.
+        """
+        world = self.world
+        chains = {**world.passing, **{f: it.chain for f, it in world.credentials.items()}}
+        lately = (f for f, at in world.book.lately.items() if elapsed(at, self.now) < world.service.drain)
+        return tuple(chains[f] for f in lately if f in chains)
 
     def guarded(self, owner: OwnerSighting) -> tuple[Chain, ...]:
         """Return the chains for which no update may make the RRset invalid (protocol.md, the gate).

@@ -14,7 +14,7 @@ from rollover.core.sighting import Endpoint, EndpointSighting, Outcome, Sighting
 from rollover.core.timing import Instant, elapsed, not_in_future
 from rollover.core.tlsa import Chain
 from rollover.engine.host import Host
-from rollover.engine.neighbours import neighbours
+from rollover.engine.neighbours import neighbours, passing
 from rollover.state import codec
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class Looker:
             others=beside.needing,
             strangers=beside.strangers,
             failed=failed or {},
+            passing=passing(self.host, self.service.name, book.lately),
         )
 
     def credential(self, fingerprint: str) -> Credential | None:

@@ -43,6 +43,9 @@ def note_shown(host: Host, view: View) -> None:
         owners[owner] = sorted({chain.fingerprint for name, _, chain in view.presented() if name == owner})
     for _, chain in view.unknown()[:MOST_STRANGERS]:
         strangers[chain.fingerprint] = chain_pem(chain).decode()
+    for fingerprint, chain in view.world.passing.items():
+        if fingerprint in view.world.book.lately and len(strangers) < MOST_STRANGERS:
+            strangers.setdefault(fingerprint, chain_pem(chain).decode())
     text = json.dumps({"owners": owners, "strangers": strangers}, sort_keys=True)
     if host.store.note(SHOWN + service.name) != text:
         host.store.note(SHOWN + service.name, text)
@@ -100,17 +103,27 @@ def neighbours(
             if kept:
                 wanted.add(fingerprint)
         for other, target in shared.items():
-            for fingerprint in sorted({*wanted, *noted["owners"][other]} - {""}):
+            passing = set(noted["strangers"]) & set(theirs.lately)
+            for fingerprint in sorted({*wanted, *noted["owners"][other], *passing} - {""}):
                 if (it := credential(fingerprint)) is not None:
                     needing.setdefault(target, {})[fingerprint] = it.chain
                 elif fingerprint in noted["strangers"]:
-                    ders = certificates_from_pem(noted["strangers"][fingerprint].encode())
-                    strangers.setdefault(target, {})[fingerprint] = chain_from_der(ders)  # in any order, as it came
+                    strangers.setdefault(target, {})[fingerprint] = _chain(noted["strangers"][fingerprint])
     by_owner = {owner: aliases.get(owner, owner) for owner in owners}
     return Neighbours(
         {owner: tuple(needing[target].values()) for owner, target in by_owner.items() if target in needing},
         {owner: tuple(strangers[target].values()) for owner, target in by_owner.items() if target in strangers},
     )
+
+
+def passing(host: Host, name: str, lately: Collection[str]) -> dict[str, Chain]:
+    """Return the unknown chains of a service, of those that were *lately* presented, by fingerprint."""
+    noted = _noted(host, name)["strangers"]
+    return {f: _chain(noted[f]) for f in lately if f in noted}
+
+
+def _chain(pem: str) -> Chain:
+    return chain_from_der(certificates_from_pem(pem.encode()))  # in any order, as it came
 
 
 def _noted(host: Host, name: str) -> Mapping[str, Any]:

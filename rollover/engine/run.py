@@ -200,7 +200,7 @@ def enter(looker: Looker, seen: Sighting, failed: Mapping[str, str], *, proving:
             count = int(host.store.note(f"after:{name}") or 0) + sum(e.connections for e in seen.endpoints)
             host.store.note(f"after:{name}", str(count))
         close_cut_off(host, name, seen)
-        note_shown(host, View(world, seen))
+        note_shown(host, View(replace(world, book=book), seen))
         _tell_states(host, name, world.book, book, seen)
     return replace(world, book=book)
 

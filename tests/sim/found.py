@@ -71,6 +71,36 @@ WRITTEN: tuple[tuple[str, int, list[Event]], ...] = (
         [("deploy", 13), ("wait until it is due", 9), ("a kill when it is due", 3), ("relapse", 2)],
     ),
     (
+        "a larger TTL that a look at another owner shows is not noted",
+        21990,
+        [
+            ("TTL", 11),
+            ("a kill when a person looks", 10),
+            ("deploy", 1),
+            ("a person looks", 0),
+            ("wait", 3),
+            ("a person looks", 0),
+            ("a person looks", 0),
+            ("wait until it is due", 1),
+            ("a person looks", 0),
+            ("wait until it is due", 1),
+            ("a person looks", 0),
+        ],
+    ),
+    (
+        "an unknown certificate that was presented a moment ago is forgotten",
+        22369,
+        [
+            ("on to waiting", 2),
+            ("somebody copies a certificate of another host", 2),
+            ("on to withdrawing", 16),
+            ("a process with another certificate", 16),
+            ("a person looks", 16),
+            ("on to blocked", 0),
+            ("a person looks", 0),
+        ],
+    ),
+    (
         "a server that is away does not hold the clock back",
         1439,
         [

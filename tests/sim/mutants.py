@@ -148,6 +148,18 @@ def _(patch: Any) -> None:
     patch.setattr(run, "_beside", lambda *_: {})
 
 
+@mutant("a larger TTL that a look at another owner shows is not noted", "two owners, one target")
+def _(patch: Any) -> None:
+    whole = ledger.shown_beside
+
+    def shown_beside(before: Ledger, seen: Any) -> Ledger:
+        known = {e.rrset for e in before.entries}
+        fresh = tuple(a for a in seen.servers if a.rrset not in known)
+        return whole(before, replace(seen, servers=fresh))
+
+    patch.setattr(run, "shown_beside", shown_beside)
+
+
 @mutant("what resume sees before it goes on is not noted", "two owners, one target")
 def _(patch: Any) -> None:
     patch.setattr(operate, "enter", _nothing)
@@ -367,6 +379,11 @@ def _(patch: Any) -> None:
 @mutant("what was presented a moment ago is forgotten")
 def _(patch: Any) -> None:
     patch.setattr(View, "lingering", lambda self: ())
+
+
+@mutant("an unknown certificate that was presented a moment ago is forgotten")
+def _(patch: Any) -> None:
+    patch.setattr(look, "passing", lambda *_: {})
 
 
 @mutant("an endpoint that nobody reached is taken for proven", "out of reach")

@@ -23,6 +23,7 @@ from rollover.engine import tick as module
 from rollover.engine.host import Host
 from rollover.engine.look import Looker
 from rollover.engine.neighbours import note_shown
+from rollover.engine.run import enter
 from rollover.engine.tick import tick
 from tests.pki import NOW
 from tests.unit.core.worlds import owner
@@ -128,6 +129,34 @@ def test_an_unknown_certificate_at_another_service_is_guarded_and_never_publishe
     assert safe(
         View(looker.world(seen=seen), seen), replace(change, add=own | {record(chain_of(tmp_path / "b"), (3, 1, 1))})
     )
+
+
+def test_an_unknown_certificate_that_has_just_gone_is_guarded_for_as_long_as_an_old_process_may_live(
+    tmp_path: Path,
+) -> None:
+    """Over nothing every certificate delivers: a record that comes back a second after the last look would refuse it."""
+    it, mine, _ = two(tmp_path)
+    stranger = chain_of(lineage(tmp_path / "x", label="x"))
+    looker = Looker(it, "rsa")
+    enter(looker, seen_with(it, stranger), {}, proving=False)
+    own = frozenset({record(mine, (3, 1, 1))})
+
+    def may_be_made(name: str) -> bool:
+        seen = seen_with(it, mine)
+        view = View(Looker(it, name).world(seen=seen), seen)
+        (at,) = seen.owners
+        needed = own | {record(chain_of(tmp_path / "b"), (3, 1, 1))}
+        return safe(view, OwnerChange(OWNER, OWNER, at.zone, EMPTY, False, needed, EMPTY, 3600))
+
+    enter(looker, seen_with(it, mine), {}, proving=False)
+    assert not may_be_made("rsa")
+    assert not may_be_made("ec"), "by a service beside it neither"
+    clock = it.clock
+    assert isinstance(clock, StillClock)
+    clock.time = clock.time.plus(it.service("rsa").drain)
+    enter(looker, seen_with(it, mine), {}, proving=False)
+    assert may_be_made("rsa")
+    assert may_be_made("ec")
 
 
 @pytest.mark.parametrize(("ago", "kept"), [(AGO, False), (timedelta(hours=2), True)], ids=["fresh", "old"])
