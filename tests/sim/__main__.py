@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -41,19 +42,33 @@ def main() -> int:
     seeds = range(int(first) if dash else 0, int(last if dash else first), int(step or 1))
     if options.mutants is not None:
         return _hunt(options.mutants or list(MUTANTS), seeds, options.jobs)
-    chunks = [seeds[n : n + CHUNK] for n in range(0, len(seeds), CHUNK)]
-    tally, begin = Tally(), time.monotonic()
-    with ProcessPoolExecutor(options.jobs) as pool:
-        for part in pool.map(partial(soak, memory=not options.disk), chunks):
-            tally.add(part)
-            for seed, why in part.failed.items():
-                print(f"seed {seed}: {why}", flush=True)
+    begin = time.monotonic()
+    tally = _play(seeds, options.jobs, memory=not options.disk)
     print(tally.table())
     print(f"{time.monotonic() - begin:.0f} s")
     rare = tally.missing(options.pairs)
     for (kind, phase), times in rare.items():
         print(f"{kind} met {phase} {times} times only")
-    return 1 if tally.failed or rare else 0
+    return 1 if tally.failed or rare or tally.seeds < len(seeds) else 0
+
+
+def _play(seeds: range, jobs: int, *, memory: bool) -> Tally:
+    """Play them; a SIGINT ends it early, with what there is by then."""
+    tally = Tally()
+    chunks = [seeds[n : n + CHUNK] for n in range(0, len(seeds), CHUNK)]
+    with ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+        parts = pool.map(partial(soak, memory=memory), chunks)
+        try:
+            for n, part in enumerate(parts, 1):
+                tally.add(part)
+                for seed, why in part.failed.items():
+                    print(f"seed {seed}: {why}", flush=True)
+                if n % 50 == 0:
+                    print(f"{tally.seeds} of {len(seeds)} seeds", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            print(f"stopped after {tally.seeds} of {len(seeds)} seeds")
+            pool.shutdown(wait=False, cancel_futures=True)
+    return tally
 
 
 def _hunt(names: list[str], seeds: range, jobs: int) -> int:

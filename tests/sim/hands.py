@@ -140,6 +140,8 @@ class SimNames:
                 for p, public in roles
             ]
         server.unseen = False
+        if server.upstream is None:
+            self.world.primary_seen(server.zone)
         for it in world_nodes(self.world, server):
             it.unseen = False  # it is never further behind than `settle`
         node, wildcard = server.copy.lookup(name)

@@ -135,6 +135,8 @@ class Play:
         why = f"an administrator {what.split(' of ', maxsplit=1)[0].split(' to ', maxsplit=1)[0]}"
         there = bool(self.world.zones.primary(zone).copy.lookup(name)[0].records)
         self.world.zones.edit(zone, name, node)
+        if not self.world.zones.primary(zone).reached:
+            self.world.edited_unseen(zone)
         self.world.switched(zone, name, was_on=there)
         self.world.excuse_on_its_way(zone, name, why)
         self.world.excuse(why)
@@ -215,7 +217,7 @@ class Play:
             if not place.reached or not primary.reached or place.shows in mail.broken:
                 continue
             records, chain = world.served(owner), world.certificates[place.shows]
-            if not records or not self.tool.vault.has_chain(chain.fingerprint) or valid(records, chain):
+            if not records or not self.tool.knows(chain) or valid(records, chain):
                 continue
             own = {chain.record(3, int(r[2]), int(r[4])) for r in records if r[:5] in MENDED_BY}
             if valid(records | own, chain):
@@ -297,11 +299,11 @@ class Play:
         world.transfers()
         with world.presented_by_somebody("peace"):
             for mail in world.mail.values():
-                if mail.live == "x":
+                if not self.tool.knows(world.certificates[mail.live]):
                     mail.write("c0")
                 for place in mail.places:
                     place.reached = True
-                    if place.shows == "x":
+                    if not self.tool.knows(world.certificates[place.shows]):
                         place.shows = mail.live
         self._remove_what_breaks()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 
 from tests.sim.events import Event
@@ -10,13 +11,15 @@ from tests.sim.play import play
 from tests.sim.shape import Shape
 from tests.sim.world import Violation
 
+VARIES = r"\b(c\d+|[\d.]+)\b"  # instants and certificates
+
 
 def failure(shape: Shape, events: Sequence[Event], loop: asyncio.AbstractEventLoop) -> str:
     """Return the kind of failure that a schedule ends in; empty if it ends well."""
     try:
         play(shape, events, loop)
     except (Exception, Violation) as error:  # whatever it is, the shortest schedule with it is wanted
-        return type(error).__name__
+        return f"{type(error).__name__}: {re.sub(VARIES, '…', str(error))[:60]}"
     return ""
 
 

@@ -230,6 +230,15 @@ class Tool:
             if self._kept is None:
                 host.store.close()
 
+    def knows(self, it: Certificate) -> bool:
+        """Tell whether a certificate was handed over, and not by a hook that died before it was stored."""
+        host = self._process()
+        try:
+            return it.fingerprint in host.store.fingerprints() and self.vault.has_chain(it.fingerprint)
+        finally:
+            if self._kept is None:
+                host.store.close()
+
     def reports(self) -> list[Report]:
         """Return what `status` says."""
         host = self._process()

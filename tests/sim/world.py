@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -26,6 +26,7 @@ T = TypeVar("T")
 ZONE, OTHER_ZONE = "example.test.", "dane.test."
 PORT = 25
 ROUNDED_UP = 3  # seconds that resolver and sender add to a TTL, whole seconds being all that they count
+UNSEEN = "an administrator changed what the tool could not look at"
 LANDS_FOR = 300.0  # seconds in which a delayed update is still accepted: the TSIG fudge
 
 
@@ -49,6 +50,9 @@ class World:
         self.excused: dict[tuple[str, Records, str], str] = {}
         self.standing: dict[tuple[str, Records, str], str] = {}  # not to be fetched yet, but on its way
         self.unseen: dict[tuple[str, Records], tuple[float, str]] = {}  # until when, why
+        self.blind: defaultdict[str, set[tuple[str, Records]]] = defaultdict(
+            set
+        )  # by zone: made on a primary out of reach
         self.met: Counter[str] = Counter()
         self.foreign: set[str] = set()
         self.off: set[str] = set()  # names whose records somebody took away: DANE is off there
@@ -260,11 +264,27 @@ class World:
                 node, _ = server.copy.lookup(target)
                 self.unseen[owner, node.records] = self.t + self.stretched(node.ttl), why
 
+    def edited_unseen(self, zone: str) -> None:
+        """Excuse what somebody made on a primary that the tool cannot reach, whatever it installs before it can."""
+        for owner, target in self.zones.targets.items():
+            if self.zones.zone_of(target) == zone:
+                self.blind[zone].add((owner, self.served(owner)))
+
+    def primary_seen(self, zone: str) -> None:
+        """The tool knows what the primary has: from now on what it installs is its own doing again."""
+        blind = self.blind.pop(zone, set())
+        for pair in self.on_its_way() | self.pairs() if blind else ():
+            if pair[:2] in blind:
+                self.standing[pair] = UNSEEN
+
     def check(self) -> None:
         """Fail if mail would be deferred by what the tool did."""
         wrong = self.pairs()
+        blind = set[tuple[str, Records]]().union(*self.blind.values())
         for pair in wrong - set(self.excused):
             until, why = self.unseen.get((pair[0], pair[1]), (0.0, ""))
+            if pair[:2] in blind:
+                until, why = self.t + 1, UNSEEN
             if self.t < until:
                 self.excused[pair] = why
                 self.met[why] += 1
