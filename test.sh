@@ -15,8 +15,8 @@
 PACKAGES=("${LAB_PACKAGES[@]}" dovecot-imapd swaks gnutls-bin ldnsutils faketime shellcheck strace)
 JOBS=${ROLLOVER_TEST_JOBS:-4}
 NOBODY=65534
-LED_SEEDS=1-1001/2 # of tests/sim/run: every other one is led
-MEETINGS=5
+LED_SEEDS=1-961/2 # of tests/sim/run: every other one is led
+MEETINGS=20
 
 cleanup() {
     code=$?
@@ -37,7 +37,7 @@ for argument in "$@"; do
     --unit) only_unit=yes ;;
     --all)
         export ROLLOVER_KILL_ALL=1
-        LED_SEEDS=1-5001/2 MEETINGS=20
+        LED_SEEDS=1-4801/2 MEETINGS=100
         ;;
     -h | --help)
         sed -n '2,10s/^# \{0,1\}//p' test.sh

@@ -151,10 +151,10 @@ def _ttl(p: Play, n: int) -> None:
     node = p.world.zones.primary(zone).copy.nodes.get(name)
     # Raised and lowered between two looks, nobody could know of it.
     if node is not None and node.records and not p.ttl_unseen:
-        p.ttl_unseen = True
         p.admin(
             zone, name, Node(node.records, (30, 60, 100, 300)[n % 4]), f"sets the TTL to {(30, 60, 100, 300)[n % 4]}"
         )
+        p.ttl_unseen = True
 
 
 def _leave_ns(p: Play, n: int) -> None:
@@ -189,7 +189,7 @@ def _deaf(p: Play, n: int) -> None:
 
 def _stale_process(p: Play, n: int) -> None:
     place = _place(p, n)
-    names = sorted(p.world.certificates)
+    names = sorted(set(p.world.certificates) - _mail(p, n).broken)
     with p.world.presented_by_somebody("an endpoint presents another certificate by itself"):
         place.shows, place.shown_since = names[n // 2 % len(names)], p.world.t
     p.world.say(f"{place.address} presents {place.shows}")

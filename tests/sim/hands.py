@@ -253,6 +253,7 @@ class SimEndpoints:
                     continue
                 if not place.reached:
                     return EndpointSighting(it, Outcome.UNREACHABLE, detail="timed out")
+                place.met = place.shows
                 shown = list(mail.shown_at(place))
                 if len(shown) > 1 and self.world.chance(f"met {len(self.world.log)} {it}", (True, False)):
                     shown = shown[:1]  # a connection more or less, and the old process is not met

@@ -31,11 +31,15 @@ def lead(p: Play, phase: str, n: int) -> None:
         case "publishing":
             _rest(p, n)
             p.deploy(n, die_at=_one(phase, n))
-        case "rolling-back":
+        case "propagating":
             _rest(p, n)
-            _deafen(p, n)
-            p.rollback(n)
+            p.hold_transfers(n)
             _drive(p, phase, n)
+        case "rolling-back":
+            _roll_back(p, n)
+            if phase not in p.tool.phases():  # what is served was a rollback already: there is no way back from it
+                p.deploy(n)
+                _roll_back(p, n)
         case _:
             _drive(p, phase, n)
 
@@ -51,31 +55,43 @@ def _deafen(p: Play, n: int) -> None:
         place.deaf = True
 
 
+def _roll_back(p: Play, n: int) -> None:
+    _drive(p, "retaining", n)
+    _deafen(p, n)
+    p.rollback(n)
+
+
 def _drive(p: Play, phase: str, n: int) -> None:
-    if phase == "propagating":
-        p.hold_transfers(n)
-    if phase not in {"steady", "rolling-back"}:
-        begun = {"steady"} if phase in {"retaining", "withdrawing"} else AT_REST
-        if p.tool.phases() <= begun:
-            p.deploy(n)
-    for _ in range(MOST):
-        if phase in p.tool.phases():
+    """Let the tool go on until it is there, from a rollover that begins when what was under way has ended."""
+    before = {"steady"} if phase in {"retaining", "withdrawing"} else AT_REST
+    begin = True
+    for looks in range(MOST):
+        phases = p.tool.phases()
+        if phase in phases:
             return
-        if phase in {"verifying", "rolling-back"}:
+        if phase == "verifying":
             _deafen(p, n)
-        _go_on(p, n, die_at=_one(phase, n))
+        if begin and phase != "steady" and phases <= before:
+            p.deploy(n)
+            begin = False
+        else:
+            early = phase == "withdrawing" and not phases <= AT_REST
+            _go_on(p, n, looks, die_at="" if early else _one(phase, n))
 
 
 def _rest(p: Play, n: int) -> None:
     """Let what is under way come to its end."""
-    for _ in range(MOST):
+    for looks in range(MOST):
         if p.tool.phases() <= AT_REST:
             return
-        _go_on(p, n)
+        _go_on(p, n, looks)
 
 
-def _go_on(p: Play, n: int, *, die_at: str = "") -> None:
+def _go_on(p: Play, n: int, looks: int, *, die_at: str = "") -> None:
+    """Let the tool look when its next step is due; after some looks a while later."""
     if p.seconds_until_due(n) is None:
         p.world.wait(61.0)  # for what nobody knows the end of
+    if looks > 2:
+        p.world.wait(300.0)  # nothing is to be seen in each minute of ten in which an update may land
     p.until_due(n)
     p.tick(asked=True, die_at=die_at)

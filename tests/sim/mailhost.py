@@ -17,6 +17,8 @@ class Place:
     lingering: dict[str, float] = field(default_factory=dict)
     reached: bool = True
     deaf: bool = False
+    met: str = ""  # what the tool saw it present, when it could last reach it
+    ignored: int = 0  # reloads in a row that it did not hear
     shown_since: float = 0.0  # since when it presents what it does
 
 
@@ -36,6 +38,7 @@ class MailHost:
     def reload(self) -> None:
         """Let new processes read the file; old ones go on for a while. Who is deaf hears the next reload."""
         for place in self.places:
+            place.ignored = place.ignored + 1 if place.deaf else 0
             if not place.deaf:
                 self._leave(place)
                 self._show(place)
@@ -45,7 +48,7 @@ class MailHost:
         """All processes are new."""
         for place in self.places:
             self._show(place)
-            place.deaf = False
+            place.deaf, place.ignored = False, 0
             place.lingering.clear()
 
     def _show(self, place: Place) -> None:
@@ -66,6 +69,11 @@ class MailHost:
         """Yield what processes at *place* present now."""
         yield place.shows
         yield from (name for name, until in place.lingering.items() if until > self.now())
+
+    def hidden(self, name: str) -> bool:
+        """Tell whether a certificate that never was this server's is presented only where the tool cannot have seen it."""
+        at = [place for place in self.places if name in self.shown_at(place)]
+        return name not in self.had | {self.live} and all(not it.reached and it.met != name for it in at)
 
     def presentable(self, host: str) -> set[str]:
         """Return every certificate that may be presented for *host*, now or after a restart."""

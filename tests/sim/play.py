@@ -134,6 +134,10 @@ class Play:
         self.world.say(f"an administrator of {zone} {what}")
         why = f"an administrator {what.split(' of ', maxsplit=1)[0].split(' to ', maxsplit=1)[0]}"
         there = bool(self.world.zones.primary(zone).copy.lookup(name)[0].records)
+        if self.ttl_unseen:
+            self.world.nobody_saw(
+                self.world.zones.primary(zone), "an administrator raised a TTL and changed the records"
+            )
         self.world.zones.edit(zone, name, node)
         if not self.world.zones.primary(zone).reached:
             self.world.edited_unseen(zone)
@@ -280,7 +284,6 @@ class Play:
         held = [i for i, name in enumerate(self.world.mail) if self.world.off or name in self.world.paused]
         for i in held:
             self.resume(i)
-        self.until_due(n)
         self.tick(asked=True)
 
     def _mend_certificates(self) -> None:
@@ -305,6 +308,8 @@ class Play:
                     place.reached = True
                     if not self.tool.knows(world.certificates[place.shows]):
                         place.shows = mail.live
+                if any(place.ignored > 2 for place in mail.places):
+                    mail.restart()  # as the hint says; the tool tells it again at ever longer intervals only
         self._remove_what_breaks()
 
     def _comes_to_rest(self) -> bool:

@@ -8,6 +8,7 @@ second at which the next step is due, or to one second before it.
 from __future__ import annotations
 
 import random
+from bisect import bisect
 
 from tests.sim.events import EVENTS, FAULTS, LEADS, PHASES, Event
 
@@ -67,29 +68,84 @@ PROVOKED_BY = {
 NO_INSTALL = ("publishing", "propagating", "paused", "blocked")
 CANNOT_BE = {(kind, phase) for kind in ("disk full", "reload fails") for phase in NO_INSTALL}
 PAIRS = [(kind, phase) for kind in KINDS for phase in PHASES if (kind, phase) not in CANNOT_BE]
-LED = 8  # pairs in a schedule that is led
-#: Led to more often: what hardly comes by itself, and what not every way that leads there comes to.
-RARE = {"publishing": 3, "installing": 5, "withdrawing": 5, "paused": 3, "rolling-back": 3, "waiting": 2, "blocked": 2}
+#: What happens by itself: no process of the tool runs in it, so that something else can happen in the same phase.
+BY_ITSELF = [it for it in KINDS if it in TROUBLES and not it.startswith("deploy")]
+LED = 12  # visits in a schedule that is led
+#: In which order a schedule comes to phases: those of a rollover as they follow each other, or it spends its time on the way.
+ON_THE_WAY = (*(it for it in PHASES if it != "rolling-back"), "rolling-back")
+STRIDE = 331  # neighbours have little in common
+#: How often each phase is led to for a kind: what happens by itself comes by threes, and some phases come by themselves.
+ALONE = {
+    "steady": 3,
+    "publishing": 11,
+    "propagating": 16,
+    "waiting": 12,
+    "installing": 15,
+    "verifying": 11,
+    "retaining": 13,
+    "withdrawing": 14,
+    "rolling-back": 13,
+    "paused": 15,
+    "blocked": 17,
+}
+TOGETHER = {
+    "steady": 1,
+    "publishing": 4,
+    "propagating": 6,
+    "waiting": 5,
+    "installing": 4,
+    "verifying": 4,
+    "retaining": 4,
+    "withdrawing": 5,
+    "rolling-back": 4,
+    "paused": 6,
+    "blocked": 6,
+}
+#: More often still: what not every way that leads there comes to.
 RARER = {
-    ("somebody writes the live file", "installing"): 12,
-    ("killed", "withdrawing"): 5,
-    ("deploy what does not work", "blocked"): 3,
-    ("lag", "installing"): 4,
-    ("disk full", "verifying"): 2,
-} | {(kind, "retaining"): 4 for kind in PROVOKED_BY}
+    ("answer lost", "installing"): 5,
+    ("answer lost", "rolling-back"): 5,
+    ("answer lost", "waiting"): 12,
+    ("delayed", "propagating"): 12,
+    ("deploy bad material", "blocked"): 5,
+    ("deploy bad material", "propagating"): 5,
+    ("disk full", "rolling-back"): 6,
+    ("disk full", "waiting"): 20,
+    ("disk full", "withdrawing"): 3,
+    ("disk full", "retaining"): 10,
+    ("disk full", "verifying"): 10,
+    ("killed", "propagating"): 4,
+    ("killed", "withdrawing"): 6,
+    ("not applied", "paused"): 5,
+    ("not applied", "propagating"): 8,
+    ("not applied", "waiting"): 6,
+    ("refused", "installing"): 3,
+    ("reload fails", "rolling-back"): 6,
+    ("reload fails", "verifying"): 12,
+    ("reload fails", "waiting"): 14,
+    ("reload fails", "withdrawing"): 6,
+    ("state disk full", "installing"): 10,
+}
 LED_TO = [
-    pair for pair in PAIRS for _ in range(RARE.get(pair[1], 1) + 2 * (pair[0] in PROVOKED_BY) + RARER.get(pair, 0))
+    pair for pair in PAIRS for _ in range((TOGETHER if pair[0] in BY_ITSELF else ALONE)[pair[1]] + RARER.get(pair, 0))
 ]
+
+
+#: By phase: the visits, of those that go through LED_TO once, in which what happens there does so by itself.
+IN_PHASE: dict[str, list[int]] = {phase: [] for phase in PHASES}
+for _number in range(len(LED_TO)):
+    _kind, _phase = LED_TO[_number * STRIDE % len(LED_TO)]
+    if _kind in BY_ITSELF:
+        IN_PHASE[_phase].append(_number)
 
 
 def schedule(seed: int) -> list[Event]:
     """Return the schedule of *seed*: a free one, or of an odd seed one that is led from phase to phase."""
     source = random.Random(f"schedule {seed}")
     if seed % 2:
-        first = seed // 2 * LED
-        pairs = [LED_TO[(first + i) * 331 % len(LED_TO)] for i in range(LED)]  # 331: neighbours have little in common
-        events = [event for pair in pairs for event in _led(source, *pair)]
-        return events + _row(source, 60 - len(events))
+        numbers = range(seed // 2 * LED, (seed // 2 + 1) * LED)
+        in_order = sorted(numbers, key=lambda number: ON_THE_WAY.index(_led_to(number)[1]))
+        return [event for number in in_order for event in _visit(source, number)]
     return _row(source, source.randrange(40, 75))
 
 
@@ -106,17 +162,33 @@ def _row(source: random.Random, length: int) -> list[Event]:
     return events
 
 
-def _led(source: random.Random, kind: str, phase: str) -> list[Event]:
-    """Return what leads into *phase*, something of *kind* there, and what the tool makes of it."""
+def _led_to(number: int) -> tuple[str, str]:
+    """Return the pair that a visit is for."""
+    return LED_TO[number * STRIDE % len(LED_TO)]
+
+
+def _beside(number: int) -> list[str]:
+    """Return what else happens there by itself: in each phase one kind after the other, all equally often."""
+    times, at = divmod(number, len(LED_TO))
+    in_phase = IN_PHASE[_led_to(number)[1]]
+    first = 2 * (times * len(in_phase) + bisect(in_phase, at))
+    return [BY_ITSELF[it % len(BY_ITSELF)] for it in (first, first + 1)]
+
+
+def _visit(source: random.Random, number: int) -> list[Event]:
+    """Return what leads into a phase, something of one kind there or of three, and what the tool makes of it."""
+    kind, phase = _led_to(number)
     n = source.randrange(24)
-    provoked = [(PROVOKED_BY[kind], n)] if kind in PROVOKED_BY else []
-    return [("all is mended", n), (f"on to {phase}", n), *provoked, _event(kind, phase, n), ("a person looks", n)]
+    before = [(PROVOKED_BY[kind], n)] if kind in PROVOKED_BY else []
+    if kind in BY_ITSELF:
+        before = [(it, source.randrange(24)) for it in _beside(number)]
+    return [("all is mended", n), (f"on to {phase}", n), *before, _event(kind, phase, n), ("a person looks", n)]
 
 
 def _event(kind: str, phase: str, n: int) -> Event:
     if kind in FAULTS:  # an install becomes due when the wait ends
         return f"a fault when {'it is due' if phase == 'waiting' else 'a person looks'}", FAULTS.index(kind)
-    return ("a kill when a person looks", n) if kind == "killed" else (kind, n)
+    return ("a kill when a person looks", n // 6) if kind == "killed" else (kind, n)
 
 
 def _rollover(source: random.Random, begin: Event, driving: list[Event], own: list[str]) -> list[Event]:

@@ -349,6 +349,8 @@ class World:
                     for it in mail.presentable(host) if self.zones.targets[owner] == name else ():
                         if not valid(primary.copy.lookup(name)[0].records, self.certificates[it]):
                             self.standing[owner, after, it] = "an update of records that were refused already"
+                        elif mail.hidden(it):
+                            self.standing[owner, after, it] = "an endpoint out of reach presents what was never its own"
             self.edit(zone, name, Node(after, ttl) if after else None)
         self.check()
         return True
