@@ -52,11 +52,18 @@ def main() -> int:
     return 1 if tally.failed or rare or tally.seeds < len(seeds) else 0
 
 
+def _leave_signals_to_the_first() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _play(seeds: range, jobs: int, *, memory: bool) -> Tally:
-    """Play them; a SIGINT ends it early, with what there is by then."""
+    """Play them; SIGINT or SIGTERM ends it early, with what there is by then."""
     tally = Tally()
+    for it in (signal.SIGINT, signal.SIGTERM):  # in the background of a script a shell has the first one ignored
+        signal.signal(it, signal.default_int_handler)
     chunks = [seeds[n : n + CHUNK] for n in range(0, len(seeds), CHUNK)]
-    with ProcessPoolExecutor(jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+    with ProcessPoolExecutor(jobs, initializer=_leave_signals_to_the_first) as pool:
         parts = pool.map(partial(soak, memory=memory), chunks)
         try:
             for n, part in enumerate(parts, 1):
