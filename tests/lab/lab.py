@@ -80,6 +80,7 @@ class Lab:
         mx_addresses: Sequence[str] = (at.MX,),
         extra: str = "",
         refresh: int = 5,
+        hidden_primary: bool = False,
         chain_file: bool = False,
         key: KeyType = "p256",
         senders: bool = True,
@@ -100,6 +101,7 @@ class Lab:
             mx_addresses=mx_addresses,
             extra=extra,
             refresh=refresh,
+            hidden_primary=hidden_primary,
         )
         self._chain_file = chain_file
         self._key = key

@@ -33,6 +33,8 @@ class ZoneOptions:
     mx_addresses: Sequence[str] = (at.MX,)
     extra: str = ""
     """Further lines of the zone file of example.test."""
+    hidden_primary: bool = False
+    """Whether the primary is missing from the NS RRsets: only the secondary is asked."""
     refresh: int = field(default=5)
     """SOA REFRESH: how late a secondary is that never hears a NOTIFY."""
 
@@ -63,17 +65,16 @@ def acme_grants(zone: str = at.DOMAIN) -> str:
 
 def parent(options: ZoneOptions, ds: Mapping[str, str]) -> str:
     """Return the zone test., with its two delegations."""
-    lines = [_head("ns.test.", options), f"ns.test. A {at.PARENT}"]
+    lines = [_head("ns.test.", options, "ns.test."), f"ns.test. A {at.PARENT}"]
     for zone in (at.DOMAIN, at.DANE_DOMAIN):
-        lines += [f"{zone} NS ns1.{at.DOMAIN}", f"{zone} NS ns2.{at.DOMAIN}", f"{zone} DS {ds[zone]}"]
+        lines += [*(f"{zone} NS {server}" for server in _asked(options)), f"{zone} DS {ds[zone]}"]
     return "\n".join([*lines, *_name_servers()]) + "\n"
 
 
 def example(options: ZoneOptions, record: str) -> str:
     """Return the zone example.test. *record* is the rdata for the first certificate."""
     lines = [
-        _head(f"ns1.{at.DOMAIN}", options),
-        f"@ NS ns2.{at.DOMAIN}",
+        _head(f"ns1.{at.DOMAIN}", options, *_asked(options)),
         *_name_servers(),
         f"@ MX 10 {at.HOST}",
         f"{at.WEB_HOST} A 127.0.0.80",
@@ -97,20 +98,26 @@ def example(options: ZoneOptions, record: str) -> str:
 
 def dane(options: ZoneOptions, record: str) -> str:
     """Return the zone dane.test., which a CNAME of example.test may point into."""
-    lines = [_head(f"ns1.{at.DOMAIN}", options), f"@ NS ns2.{at.DOMAIN}"]
+    lines = [_head(f"ns1.{at.DOMAIN}", options, *_asked(options))]
     if options.owner == "cname-other-zone":
         rdata = ([record] if options.published else []) + list(options.foreign)
         lines += [f"{at.DANE_TARGET} TLSA {data}" for data in rdata]
     return "\n".join(lines) + "\n"
 
 
-def _head(server: str, options: ZoneOptions) -> str:
-    return (
-        f"$TTL {options.ttl}\n"
-        f"@ SOA {server} hostmaster.example.test. "
-        f"1 {options.refresh} 2 604800 {options.negative_ttl}\n"
-        f"@ NS {server}"
+def _head(primary: str, options: ZoneOptions, *asked: str) -> str:
+    return "\n".join(
+        [
+            f"$TTL {options.ttl}",
+            f"@ SOA {primary} hostmaster.example.test. 1 {options.refresh} 2 604800 {options.negative_ttl}",
+            *(f"@ NS {server}" for server in asked),
+        ]
     )
+
+
+def _asked(options: ZoneOptions) -> list[str]:
+    """Return the names of the servers that the public asks."""
+    return [f"ns2.{at.DOMAIN}"] if options.hidden_primary else [f"ns1.{at.DOMAIN}", f"ns2.{at.DOMAIN}"]
 
 
 def _name_servers() -> list[str]:
