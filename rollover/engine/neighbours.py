@@ -23,13 +23,13 @@ from rollover.state import codec
 from rollover.state.services import Summary
 
 SHOWN = "shown:"
-MOST_STRANGERS = 8  # unknown chains that are remembered of a service
+MOST_STRANGERS = 8  # chains that are remembered of a service and are not in the vault, whatever their keys
 MARGIN = 120.0  # seconds that a regular look may be late
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """By owner: chains of the vault that other services need there, and unknown ones that they present."""
+    """By owner: chains of the vault that other services need there, and others that they present."""
 
     needing: Mapping[str, tuple[Chain, ...]]
     strangers: Mapping[str, tuple[Chain, ...]]
@@ -41,11 +41,11 @@ def note_shown(host: Host, view: View) -> None:
     strangers: dict[str, str] = {}
     for owner in service.owners:
         owners[owner] = sorted({chain.fingerprint for name, _, chain in view.presented() if name == owner})
-    for _, chain in view.unknown()[:MOST_STRANGERS]:
-        strangers[chain.fingerprint] = chain_pem(chain).decode()
-    for fingerprint, chain in view.world.passing.items():
-        if fingerprint in view.world.book.lately and len(strangers) < MOST_STRANGERS:
-            strangers.setdefault(fingerprint, chain_pem(chain).decode())
+    shown = {chain.fingerprint: chain for _, _, chain in view.presented()}
+    lately = {f: chain for f, chain in view.world.passing.items() if f in view.world.book.lately}
+    for fingerprint, chain in (shown | lately).items():
+        if fingerprint not in view.world.credentials and len(strangers) < MOST_STRANGERS:
+            strangers[fingerprint] = chain_pem(chain).decode()
     text = json.dumps({"owners": owners, "strangers": strangers}, sort_keys=True)
     if host.store.note(SHOWN + service.name) != text:
         host.store.note(SHOWN + service.name, text)

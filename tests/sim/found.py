@@ -33,6 +33,8 @@ FOUND_BY = {
     "a reload that one address did not hear is not repeated": 4,
     "a live file is never compared with the goal": 3,
     "proven in no round": 0,
+    "a queued certificate's turn never comes": 18,
+    "what is queued outlives a newer certificate that overtakes it": 5,
     "a paused service goes on": 4,
     "a pause stops what protects, too": 38,
     "a credential whose record is gone counts as ready": 11,
@@ -157,6 +159,25 @@ WRITTEN: tuple[tuple[str, int, list[Event]], ...] = (
             ("a person looks", 16),
             ("on to blocked", 0),
             ("a person looks", 0),
+        ],
+    ),
+    (
+        "a certificate that only shares a key with one of the vault is not remembered",
+        6396,
+        [
+            ("somebody copies a certificate of another host", 10),
+            ("deploy with the same key", 16),
+            ("wait until it is due", 23),
+            ("a kill when a person looks", 21),
+            ("a kill when it is due", 6),
+            ("a fault when it is due", 2),
+            ("foreign record", 2),
+            ("tick with a fault", 4),
+            ("a kill when it is due", 5),
+            ("somebody copies a certificate of another host", 17),
+            ("deploy", 11),
+            ("wait until it is due", 7),
+            ("tick", 1),
         ],
     ),
     (
@@ -398,7 +419,6 @@ NOT_SEEN_YET = frozenset(
         "a return is made again and again",
         "a reload of another file counts",
         "a newer certificate never waits for its turn",
-        "a queued certificate's turn never comes",
         "a certificate that was rolled back comes again when its hook does",
     }
 )

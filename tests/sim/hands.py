@@ -186,6 +186,8 @@ class SimNames:
             raise UpdateRefused(zone=zone, server=label, key="key", owners=names)
         if fault == "delayed":
             world.updates_in_flight += 1
+            for name, expect, _, add, delete, _ in its:
+                world.in_flight[name].append((expect - delete) | add)
             world.later(
                 world.chance(f"lands {len(world.log)}", (3.0, 60.0, 290.0)), lambda: self._lands_late(zone, its)
             )
@@ -207,6 +209,8 @@ class SimNames:
 
     def _lands_late(self, zone: str, its: list[tuple[str, Records, bool, Records, Records, int]]) -> None:
         self.world.updates_in_flight -= 1
+        for name, expect, _, add, delete, _ in its:
+            self.world.in_flight[name].remove((expect - delete) | add)
         applied = self.world.land(zone, its)
         self.world.say(f"a late update of {zone} {'lands' if applied else 'does not meet its prerequisite'}")
 

@@ -17,7 +17,7 @@ from rollover.core.sighting import Outcome
 from rollover.core.timing import Instant
 from rollover.core.tlsa import EMPTY
 from rollover.core.view import View
-from rollover.engine import effects, look, operate, run, served
+from rollover.engine import effects, look, neighbours, operate, run, served
 from rollover.state.store import Store
 from tests.sim.store import MemoryStore
 
@@ -386,6 +386,16 @@ def _(patch: Any) -> None:
     patch.setattr(look, "passing", lambda *_: {})
 
 
+@mutant("a certificate that only shares a key with one of the vault is not remembered", "two owners, one target")
+def _(patch: Any) -> None:
+    def note_shown(host: Any, it: View) -> None:
+        credentials = dict(it.world.credentials)
+        credentials |= {c.fingerprint: c for _, _, c in it.presented() if it.known(c)}
+        neighbours.note_shown(host, replace(it, world=replace(it.world, credentials=credentials)))
+
+    patch.setattr(run, "note_shown", note_shown)
+
+
 @mutant("an endpoint that nobody reached is taken for proven", "out of reach")
 def _(patch: Any) -> None:
     def proven(self: View, goal: Any) -> bool:
@@ -497,6 +507,14 @@ def _(patch: Any) -> None:
 @mutant("a queued certificate's turn never comes")
 def _(patch: Any) -> None:
     patch.setattr(machine, "take_turn", _nothing)
+
+
+@mutant("what is queued outlives a newer certificate that overtakes it")
+def _(patch: Any) -> None:
+    whole = goals.set_goal
+    patch.setattr(
+        goals, "set_goal", lambda book, *args, **kwargs: replace(whole(book, *args, **kwargs), queued=book.queued)
+    )
 
 
 @mutant("a certificate that was rolled back comes again when its hook does")

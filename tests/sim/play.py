@@ -32,6 +32,7 @@ class Play:
         self.tool = Tool(self.world, directory, loop, memory=memory)
         self.met: Counter[tuple[str, str]] = Counter()
         self.ttl_unseen = False
+        self.newest: dict[str, str] = {}  # by service, what was handed over last, unless a person went back since
         self._made = 0
         for name in self.world.mail:
             self.tool.adopt(name)
@@ -81,6 +82,8 @@ class Play:
             self.world.mail[service].broken.add(name)
         self.tool.die_in, self.tool.die_at = die_in, die_at
         self.tool.deploy(it, service)
+        if self.tool.knows(it):
+            self.newest[service] = name
         self.world.check()
 
     def deploy_again(self, n: int) -> None:
@@ -89,6 +92,8 @@ class Play:
         name, before = names[n % len(names)], self._wanted(service)
         known = self.world.certificates[name].fingerprint in self.tool.book(service).standings
         self.tool.deploy(self.world.certificates[name], service)
+        if not known and self.tool.knows(self.world.certificates[name]):
+            self.newest[service] = name
         self.world.check()
         if known and self._wanted(service) - before == {name}:
             raise Violation(f"{name} was handed over before, and its hook made it wanted again")
@@ -114,6 +119,7 @@ class Play:
 
     def rollback(self, n: int) -> None:
         """Ask for the previous certificate."""
+        self.newest.pop(self.service(n), None)
         self.tool.rollback(self.service(n))
         self.world.check()
 
@@ -345,6 +351,16 @@ class Play:
         if why := self._not_at_rest():
             raise Violation(f"not at rest {self.world.shape.bound:g} s after the last fault: {why}")
 
+    def newest_are_served(self) -> None:
+        """Raise Violation where another certificate than the one that was handed over last has become the goal."""
+        for name, newest in self.newest.items():
+            book = self.tool.book(name)
+            if (
+                self._wanted(name) != {newest}
+                and not book.standing(self.world.certificates[newest].fingerprint).blocked
+            ):
+                raise Violation(f"{newest} was handed over last, and {sorted(self._wanted(name))} is wanted of {name}")
+
     def _not_at_rest(self) -> str:
         world = self.world
         for it in self.tool.reports():
@@ -373,6 +389,7 @@ def play(shape: Shape, events: Sequence[Event], loop: asyncio.AbstractEventLoop,
         it.happen(events)
         it.make_peace()
         it.at_rest()
+        it.newest_are_served()
     except BaseException as error:
         error.play = it  # type: ignore[attr-defined]
         raise

@@ -57,6 +57,7 @@ class World:
         self.foreign: set[str] = set()
         self.off: set[str] = set()  # names whose records somebody took away: DANE is off there
         self.updates_in_flight = 0
+        self.in_flight: defaultdict[str, list[Records]] = defaultdict(list)  # by name, what they would make
         self.paused: set[str] = set()  # services that a person paused
         self._make_dns()
         self._make_mail()
@@ -232,15 +233,17 @@ class World:
         self.standing |= dict.fromkeys(self.on_its_way() - before, why)
 
     def on_its_way(self) -> set[tuple[str, Records, str]]:
-        """Return what would defer mail if everybody had the records that the primaries have."""
+        """Return what would defer mail if everybody had the records that the primaries have, or get by what may land."""
         wrong = set()
         for mail in self.mail.values():
             for host in {place.host for place in mail.places}:
                 owner = f"_{PORT}._tcp.{host}."
-                records = self.served(owner)
-                wrong |= {
-                    (owner, records, it) for it in mail.presentable(host) if not valid(records, self.certificates[it])
-                }
+                for records in (self.served(owner), *self.in_flight.get(self.zones.targets[owner], ())):
+                    wrong |= {
+                        (owner, records, it)
+                        for it in mail.presentable(host)
+                        if not valid(records, self.certificates[it])
+                    }
         return wrong
 
     def excuse_on_its_way(self, zone: str, name: str, why: str) -> None:

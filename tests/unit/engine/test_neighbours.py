@@ -131,6 +131,22 @@ def test_an_unknown_certificate_at_another_service_is_guarded_and_never_publishe
     )
 
 
+def test_a_certificate_that_only_shares_a_key_with_one_of_the_vault_is_guarded_beside(tmp_path: Path) -> None:
+    """Somebody copied it there. A record of its whole (3 0 1) is needed for as long as the other service presents it."""
+    it, mine, served = two(tmp_path)
+    copied = chain_of(lineage(tmp_path / "copied", label="b", names=(HOST, "b.example.org")))
+    assert copied.spki_sha256 == served.spki_sha256
+    looked_at(it, "ec", copied)
+    records = frozenset(record(c, (3, 0, 1)) for c in (mine, served, copied))
+    seen = seen_with(it, mine, records=records)
+    view = View(Looker(it, "rsa").world(seen=seen), seen)
+    (at,) = seen.owners
+    its = frozenset({record(copied, (3, 0, 1))})
+
+    assert copied in view.guarded(at)
+    assert not safe(view, OwnerChange(OWNER, OWNER, at.zone, records, False, EMPTY, its, 3600))
+
+
 def test_an_unknown_certificate_that_has_just_gone_is_guarded_for_as_long_as_an_old_process_may_live(
     tmp_path: Path,
 ) -> None:
