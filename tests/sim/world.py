@@ -57,6 +57,7 @@ class World:
         self.foreign: set[str] = set()
         self.off: set[str] = set()  # names whose records somebody took away: DANE is off there
         self.updates_in_flight = 0
+        self.transferring: dict[int, tuple[str, Copy]] = {}  # zones on their way to a secondary
         self.in_flight: defaultdict[str, list[Records]] = defaultdict(list)  # by name, what they would make
         self.paused: set[str] = set()  # services that a person paused
         self._make_dns()
@@ -167,17 +168,20 @@ class World:
         self.transfers()
 
     def transfers(self) -> None:
-        """Start a transfer to every server that is behind."""
+        """Start a transfer to every server that is behind; it brings what the upper one has now, when it ends."""
         for server in list(self.zones.behind()):
-            self.later(server.delay, lambda server=server: self._transferred(server))  # type: ignore[misc]
+            if server.upstream is not None:
+                begun = next(self._order)
+                self.transferring[begun] = server.zone, server.upstream.copy
+                self.later(server.delay, lambda server=server, begun=begun: self._transferred(server, begun))  # type: ignore[misc]
 
-    def _transferred(self, server: Server) -> None:
-        upper = server.upstream
-        if upper is not None and not server.lagging and upper.copy.serial > server.copy.serial:
+    def _transferred(self, server: Server, begun: int) -> None:
+        upper, (_, copy) = server.upstream, self.transferring.pop(begun)
+        if upper is not None and not server.lagging and copy.serial > server.copy.serial:
             if server.unseen:
                 self.nobody_saw(server, "a secondary was restored and mended again, and nobody looked in between")
             server.unseen, server.restored = False, upper.restored
-            self.zones.serve(server, upper.copy)
+            self.zones.serve(server, copy)
             if server.restored:
                 self.excuse("a secondary was restored from an old copy")
             self.check()
@@ -238,7 +242,10 @@ class World:
         for mail in self.mail.values():
             for host in {place.host for place in mail.places}:
                 owner = f"_{PORT}._tcp.{host}."
-                for records in (self.served(owner), *self.in_flight.get(self.zones.targets[owner], ())):
+                target = self.zones.targets[owner]
+                zone = self.zones.zone_of(target)
+                transferring = {c.lookup(target)[0].records for z, c in self.transferring.values() if z == zone}
+                for records in (self.served(owner), *self.in_flight.get(target, ()), *transferring):
                     wrong |= {
                         (owner, records, it)
                         for it in mail.presentable(host)
