@@ -45,6 +45,7 @@ class Server:
     label: str
     zone: str
     copy: Copy
+    since: float = 0.0  # when it got that
     upstream: Server | None = None
     public: bool = True
     seen: bool = True  # an anycast node that only others reach is not
@@ -100,11 +101,11 @@ class Zones:
         )  # a node has the address of another
         return server.public and not server.badly_signed and self._now() <= place.asked_until
 
-    def visible(self, owner: str) -> set[Records]:
-        """Return every RRset that a resolver could fetch now."""
+    def visible(self, owner: str, *, since: float = float("inf")) -> set[Records]:
+        """Return every RRset that a resolver could fetch now, and all the time *since*."""
         target = self.targets[owner]
         zone = self.zone_of(target)
-        return {s.copy.lookup(target)[0].records for s in self.of(zone) if self.askable(s)}
+        return {s.copy.lookup(target)[0].records for s in self.of(zone) if self.askable(s) and s.since <= since}
 
     def may_be_held(self, owner: str) -> set[Records]:
         """Return every RRset that a resolver may hold or fetch now."""
@@ -114,7 +115,7 @@ class Zones:
     def serve(self, server: Server, copy: Copy) -> None:
         """Let *server* have *copy*; what it gave before may be held from the last second on."""
         self.remember(server)
-        server.copy = copy
+        server.copy, server.since = copy, self._now()
 
     def remember(self, server: Server) -> None:
         """Note what resolvers may have fetched from *server* until this instant."""

@@ -141,9 +141,8 @@ class Play:
         why = f"an administrator {what.split(' of ', maxsplit=1)[0].split(' to ', maxsplit=1)[0]}"
         there = bool(self.world.zones.primary(zone).copy.lookup(name)[0].records)
         if self.ttl_unseen:
-            self.world.nobody_saw(
-                self.world.zones.primary(zone), "an administrator raised a TTL and changed the records"
-            )
+            why_not = "an administrator raised a TTL and changed the records"
+            self.world.nobody_saw(self.world.zones.primary(zone), why_not, passed_on=200.0)
         self.world.zones.edit(zone, name, node)
         if not self.world.zones.primary(zone).reached:
             self.world.edited_unseen(zone)
@@ -207,7 +206,7 @@ class Play:
                 raise Violation(
                     f"at {self.world.t:g}: status says ok while {place.address} presents an unknown certificate"
                 )
-            for records in self.world.zones.visible(owner):
+            for records in self.world.zones.visible(owner, since=self.tool.began):
                 if not valid(records, self.world.certificates[place.shows]) and self._seen_everywhere(owner):
                     raise Violation(f"at {self.world.t:g}: status says ok while {place.shows} is refused at {owner}")
 

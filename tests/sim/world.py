@@ -267,12 +267,15 @@ class World:
                         if not valid(records, self.certificates[it]):
                             self.standing[owner, records, it] = why
 
-    def nobody_saw(self, server: Server, why: str) -> None:
-        """Excuse what resolvers may hold of *server* now, whatever is presented: the tool cannot know of it."""
+    def nobody_saw(self, server: Server, why: str, *, passed_on: float = 0.0) -> None:
+        """Excuse what resolvers may hold of *server* now, whatever is presented: the tool cannot know of it.
+
+        *passed_on*: for so many seconds other servers may come to have it by transfers that have begun.
+        """
         for owner, target in self.zones.targets.items():
             if self.zones.zone_of(target) == server.zone:
                 node, _ = server.copy.lookup(target)
-                self.unseen[owner, node.records] = self.t + self.stretched(node.ttl), why
+                self.unseen[owner, node.records] = self.t + passed_on + self.stretched(node.ttl), why
 
     def edited_unseen(self, zone: str) -> None:
         """Excuse what somebody made on a primary that the tool cannot reach, whatever it installs before it can."""
