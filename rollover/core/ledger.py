@@ -136,16 +136,13 @@ def shown_beside(ledger: Ledger, seen: OwnerSighting) -> Ledger:
 
     What any server shows is there again; what none shows is gone only by a look at the owner itself.
     """
-    shown: dict[RRset, int] = {}
-    for a in seen.servers:
-        if a.rrset is not None:
-            shown[a.rrset] = max(shown.get(a.rrset, 0), a.ttl)
-    entries = tuple(replace(e, gone=None) if e.gone is not None and e.rrset in shown else e for e in ledger.entries)
-    known: dict[RRset | None, int] = {}
-    for e in entries:
-        known[e.rrset] = max(known.get(e.rrset, 0), e.ttl)
-    new = {r: max(ttl, 0 if r in known else ledger.largest_ttl) for r, ttl in shown.items() if ttl > known.get(r, -1)}
-    return replace(ledger, entries=(*entries, *(Entry(r, new[r]) for r in sorted(new, key=sorted))))
+    shown = {(a.rrset, a.ttl) for a in seen.servers if a.rrset is not None}
+    there = {rrset for rrset, _ in shown}
+    entries = tuple(replace(e, gone=None) if e.gone is not None and e.rrset in there else e for e in ledger.entries)
+    known = {e.rrset for e in entries}
+    new = {(rrset, ttl if rrset in known else max(ttl, ledger.largest_ttl)) for rrset, ttl in shown}
+    new -= {(e.rrset, e.ttl) for e in entries}
+    return replace(ledger, entries=(*entries, *(Entry(rrset, ttl) for rrset, ttl in sorted(new, key=_by_content))))
 
 
 def _by_content(seen: tuple[RRset | None, int]) -> tuple[bool, list[Tlsa], int]:
