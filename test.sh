@@ -37,7 +37,7 @@ for argument in "$@"; do
     --unit) only_unit=yes ;;
     --all)
         export ROLLOVER_KILL_ALL=1
-        LED_SEEDS=1-4801/2 MEETINGS=100
+        LED_SEEDS=1-4801/2 MEETINGS=60
         ;;
     -h | --help)
         sed -n '2,10s/^# \{0,1\}//p' test.sh
