@@ -264,7 +264,10 @@ def test_a_queued_certificate_becomes_the_goal_when_the_return_is_activated() ->
     assert isinstance(decided(it, look("A B", "A", "A")), Rest)
 
     done = replace(it, book=goals.activate(it.book, NOW))
-    assert decided(done, look("A B", "A", "A")) == SetGoal(fp("C"), "its turn: the one before it is done")
+    turn = decided(done, look("A B", "A", "A"))
+    assert turn == SetGoal(fp("C"), "its turn: the one before it is done")
+    assert isinstance(turn, SetGoal)
+    assert not turn.returning
 
 
 @pytest.mark.parametrize(("since", "turn"), [(-119, False), (-120, True)])

@@ -10,7 +10,7 @@ import pytest
 
 from rollover.core.memory import remember, remember_owners
 from rollover.core.model import Book, Standing, State, World
-from rollover.core.sighting import Sighting
+from rollover.core.sighting import Endpoint, EndpointSighting, Outcome, Sighting
 from rollover.core.timing import Instant
 from tests.unit.core.worlds import (
     NOW,
@@ -298,3 +298,8 @@ def test_what_was_presented_beside_the_goal_is_remembered_while_an_old_process_m
     assert again.lately == {fp("C"): NOW, fp("A"): at(99)}
     ahead = book(world("B", "B", loaded="B", lately={fp("A"): at(500)}), look("A B", "B", "B"))
     assert ahead.lately == {fp("A"): NOW}
+
+
+def test_one_handshake_stands_behind_what_an_endpoint_showed_unless_more_did() -> None:
+    """The evidence at the end of a rollover counts them."""
+    assert EndpointSighting(Endpoint("mail.example.org", "192.0.2.25", 25), Outcome.PRESENTED).connections == 1

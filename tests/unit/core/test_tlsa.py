@@ -166,6 +166,13 @@ def test_record_of_the_leaf(params: Params, expected: bytes) -> None:
     assert matches(record(chain, params), chain)
 
 
+def test_a_link_is_no_anchor_unless_somebody_found_it_to_be_one() -> None:
+    """A record of usage 2 may point at anchors only; who says nothing of a link says that it is none."""
+    chain = Chain((Link(b"certificate", b"key"), Link(b"issuer", b"issuer's key")))
+
+    assert not matches(Tlsa(2, 1, 0, b"issuer's key"), chain)
+
+
 @pytest.mark.parametrize("params", [(3, 2, 1), (3, 1, 3), (2, 1, 1), (1, 1, 1)], ids=str)
 def test_no_record_of_an_impossible_combination(params: Params) -> None:
     """Selectors and matching types that do not exist, and usages that are never made, raise."""
