@@ -103,8 +103,8 @@ def neighbours(
             if kept:
                 wanted.add(fingerprint)
         for other, target in shared.items():
-            passing = set(noted["strangers"]) & set(theirs.lately)
-            for fingerprint in sorted({*wanted, *noted["owners"][other], *passing} - {""}):
+            lately = set(noted["strangers"]) & set(theirs.lately)
+            for fingerprint in sorted({*wanted, *noted["owners"][other], *lately} - {""}):
                 if (it := credential(fingerprint)) is not None:
                     needing.setdefault(target, {})[fingerprint] = it.chain
                 elif fingerprint in noted["strangers"]:

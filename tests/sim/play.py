@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rollover.core.problems import Level
-from rollover.core.report import Report
 from rollover.core.steps import Phase
 from tests.sim.events import EVENTS, Event
 from tests.sim.materials import certificate
 from tests.sim.nameservers import Node, Server
-from tests.sim.rules import valid
 from tests.sim.shape import Shape
 from tests.sim.tool import Tool
-from tests.sim.world import PORT, Violation, World
-
-MENDED_BY = {f"3 {selector} {mtype}" for selector in "01" for mtype in "012"}
+from tests.sim.truth import Truth
+from tests.sim.world import Violation, World
 
 
 class Play:
@@ -30,6 +25,7 @@ class Play:
     def __init__(self, shape: Shape, directory: Path, loop: asyncio.AbstractEventLoop, *, memory: bool = True) -> None:
         self.world = World(shape)
         self.tool = Tool(self.world, directory, loop, memory=memory)
+        self.truth = Truth(self.world, self.tool)
         self.met: Counter[tuple[str, str]] = Counter()
         self.ttl_unseen = False
         self.newest: dict[str, str] = {}  # by service, what was handed over last, unless a person went back since
@@ -65,7 +61,9 @@ class Play:
         became = self.tool.look() if asked else self.tool.tick()
         self.world.check()
         if became != "killed":
-            self._after_a_look(clean=not fault and not became)
+            self.truth.after_a_look(clean=not fault and not became)
+            primaries = [s for s in self.world.zones.servers if s.upstream is None]
+            self.ttl_unseen = self.ttl_unseen and any(not s.reached for s in primaries)
 
     def deploy(
         self, n: int, *, same_key: bool = False, broken: bool = False, die_in: int = 0, die_at: str = ""
@@ -89,19 +87,14 @@ class Play:
     def deploy_again(self, n: int) -> None:
         """Hand over a certificate that was handed over before: a hook run twice, an old lineage."""
         names, service = sorted(self.world.certificates), self.service(n)
-        name, before = names[n % len(names)], self._wanted(service)
+        name, before = names[n % len(names)], self.truth.wanted(service)
         known = self.world.certificates[name].fingerprint in self.tool.book(service).standings
         self.tool.deploy(self.world.certificates[name], service)
         if not known and self.tool.knows(self.world.certificates[name]):
             self.newest[service] = name
         self.world.check()
-        if known and self._wanted(service) - before == {name}:
+        if known and self.truth.wanted(service) - before == {name}:
             raise Violation(f"{name} was handed over before, and its hook made it wanted again")
-
-    def _wanted(self, service: str) -> set[str]:
-        """Return the goal of a service and what is queued, by name."""
-        book = self.tool.book(service)
-        return {self.world.names[f] for f in (book.goal, book.queued) if f}
 
     def deploy_bad(self, n: int) -> None:
         """Hand over what must be refused; nothing may come of it."""
@@ -182,62 +175,6 @@ class Play:
 
         self.world.later(200.0, again)
 
-    # ------------------------------------------------------------------------------ truth
-
-    def _after_a_look(self, *, clean: bool) -> None:
-        told = self.tool.reports()
-        for it in told:
-            if it.name in self.tool.looked_at:
-                self._must_be_true(it)
-                if clean:
-                    self._must_be_repaired(it)
-        self.ttl_unseen = self.ttl_unseen and any(not s.reached for s in self.world.zones.servers if s.upstream is None)
-
-    def _must_be_true(self, it: Report) -> None:
-        """`status` never says ok while a server shows what an endpoint's certificate does not match."""
-        mail = self.world.mail[it.name]
-        if it.level is not Level.OK:
-            return
-        for place in mail.places:
-            owner = f"_{PORT}._tcp.{place.host}."
-            if not place.reached or place.shows in mail.broken:
-                continue
-            if place.shows == "x" and self._stranger() and place.shown_since <= self.tool.began:
-                raise Violation(
-                    f"at {self.world.t:g}: status says ok while {place.address} presents an unknown certificate"
-                )
-            for records in self.world.zones.visible(owner, since=self.tool.began):
-                if not valid(records, self.world.certificates[place.shows]) and self._seen_everywhere(owner):
-                    raise Violation(f"at {self.world.t:g}: status says ok while {place.shows} is refused at {owner}")
-
-    def _stranger(self) -> bool:
-        """Tell whether the key of the other host's certificate was never handed to the tool."""
-        return not self.tool.vault.has_key(hashlib.sha256(certificate("x").leaf_spki).hexdigest())
-
-    def _must_be_repaired(self, it: Report) -> None:
-        """What somebody else broke is mended by the first look at it, where adding records can mend it."""
-        world = self.world
-        if abs(world.skew) > 10 or world.updates_in_flight:
-            return
-        mail = world.mail[it.name]
-        for place in mail.places:
-            owner = f"_{PORT}._tcp.{place.host}."
-            primary = world.zones.primary(world.zones.zone_of(world.zones.targets[owner]))
-            if not place.reached or not primary.reached or place.shows in mail.broken:
-                continue
-            records, chain = world.served(owner), world.certificates[place.shows]
-            if not records or not self.tool.knows(chain) or valid(records, chain):
-                continue
-            own = {chain.record(3, int(r[2]), int(r[4])) for r in records if r[:5] in MENDED_BY}
-            if valid(records | own, chain):
-                raise Violation(
-                    f"at {world.t:g}: {place.shows} is refused at {owner}, and the look of this instant did not mend it"
-                )
-
-    def _seen_everywhere(self, owner: str) -> bool:
-        target = self.world.zones.targets[owner]
-        return all(s.reached and s.seen for s in self.world.zones.of(self.world.zones.zone_of(target)))
-
     # ------------------------------------------------------------------------------ the whole
 
     def happen(self, events: Sequence[Event]) -> None:
@@ -270,14 +207,8 @@ class Play:
                 self.tool.resume(name)
             if self._comes_to_rest():
                 return
-            self._nothing_broken_is_kept()
+            self.truth.nothing_broken_is_kept()
             self._mend_certificates()  # what always gave 454 was taken back by now
-
-    def _nothing_broken_is_kept(self) -> None:
-        """What TLS is refused with has been taken back long ago, in favour of what was active before it."""
-        for name, mail in self.world.mail.items():
-            if mail.live in mail.broken and mail.by_tool:
-                raise Violation(f"at {self.world.t:g}: {mail.live} does not work, and {name} still serves it")
 
     def mend(self, n: int) -> None:
         """Let persons mend everything, and the tool look."""
@@ -325,7 +256,7 @@ class Play:
             self.world.wait(min(max(due if due is not None else 60.0, 1.0), 300.0))
             self.tick(asked=True)
             done = all(it.phase is Phase.STEADY for it in self.tool.reports())
-            well = well + 1 if done and not self._not_at_rest() else 0
+            well = well + 1 if done and not self.truth.not_at_rest() else 0
             if well == 2:
                 return True
         return False
@@ -345,39 +276,6 @@ class Play:
                         "removes usage 2",
                     )
 
-    def at_rest(self) -> None:
-        """Raise Violation unless each goal is served, alone in DNS but for what is somebody else's."""
-        if why := self._not_at_rest():
-            raise Violation(f"not at rest {self.world.shape.bound:g} s after the last fault: {why}")
-
-    def newest_are_served(self) -> None:
-        """Raise Violation where another certificate than the one that was handed over last has become the goal."""
-        for name, newest in self.newest.items():
-            book = self.tool.book(name)
-            if (
-                self._wanted(name) != {newest}
-                and not book.standing(self.world.certificates[newest].fingerprint).blocked
-            ):
-                raise Violation(f"{newest} was handed over last, and {sorted(self._wanted(name))} is wanted of {name}")
-
-    def _not_at_rest(self) -> str:
-        world = self.world
-        for it in self.tool.reports():
-            if it.phase is not Phase.STEADY:
-                return f"{it.name} is {it.phase}: {it.summary} {[d.problem.message for d in it.problems]}"
-            mail = world.mail[it.name]
-            (goal,) = (world.names[str(c["fingerprint"])] for c in it.credentials if c["goal"])
-            if {place.shows for place in mail.places} | {mail.live} != {goal}:
-                return f"{it.name}: {goal} is wanted, {mail.live} and {[p.shows for p in mail.places]} are served"
-        wanted = {world.certificates[mail.live].record(3, 1, m) for mail in world.mail.values() for m in (1, 2)}
-        wanted |= {world.certificates[mail.live].record(3, 0, m) for mail in world.mail.values() for m in (0, 1, 2)}
-        for owner in world.zones.targets:
-            left = world.served(owner) - wanted - world.foreign
-            strangers = {certificate("x").record(3, 1, m) for m in (1, 2)}
-            if left - strangers:
-                return f"{owner} still has {sorted(map(world.told, left))}"
-        return ""
-
 
 def play(shape: Shape, events: Sequence[Event], loop: asyncio.AbstractEventLoop, *, memory: bool = True) -> Play:
     """Play a schedule to its end. Raises Violation; the world of it is in its attribute *play*."""
@@ -387,8 +285,8 @@ def play(shape: Shape, events: Sequence[Event], loop: asyncio.AbstractEventLoop,
         it = Play(shape, directory, loop, memory=memory)
         it.happen(events)
         it.make_peace()
-        it.at_rest()
-        it.newest_are_served()
+        it.truth.at_rest()
+        it.truth.newest_are_served(it.newest)
     except BaseException as error:
         error.play = it  # type: ignore[attr-defined]
         raise

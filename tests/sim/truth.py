@@ -1,0 +1,117 @@
+"""What has to be true after a look of the tool, and in the end: of what it says, mends, and comes to."""
+
+from __future__ import annotations
+
+import hashlib
+
+from rollover.core.problems import Level
+from rollover.core.report import Report
+from rollover.core.steps import Phase
+from tests.sim.materials import certificate
+from tests.sim.rules import valid
+from tests.sim.tool import Tool
+from tests.sim.world import PORT, Violation, World
+
+MENDED_BY = {f"3 {selector} {mtype}" for selector in "01" for mtype in "012"}
+
+
+class Truth:
+    """The judge of one installation. Every method raises Violation."""
+
+    def __init__(self, world: World, tool: Tool) -> None:
+        self.world = world
+        self.tool = tool
+
+    def after_a_look(self, *, clean: bool) -> None:
+        """*clean*: nothing of ours went wrong in it, so that what could be mended is."""
+        for it in self.tool.reports():
+            if it.name in self.tool.looked_at:
+                self._must_be_true(it)
+                if clean:
+                    self._must_be_repaired(it)
+
+    def _must_be_true(self, it: Report) -> None:
+        """`status` never says ok while a server shows what an endpoint's certificate does not match."""
+        mail = self.world.mail[it.name]
+        if it.level is not Level.OK:
+            return
+        for place in mail.places:
+            owner = f"_{PORT}._tcp.{place.host}."
+            if not place.reached or place.shows in mail.broken:
+                continue
+            if place.shows == "x" and self._stranger() and place.shown_since <= self.tool.began:
+                raise Violation(
+                    f"at {self.world.t:g}: status says ok while {place.address} presents an unknown certificate"
+                )
+            for records in self.world.zones.visible(owner, since=self.tool.began):
+                if not valid(records, self.world.certificates[place.shows]) and self._seen_everywhere(owner):
+                    raise Violation(f"at {self.world.t:g}: status says ok while {place.shows} is refused at {owner}")
+
+    def _stranger(self) -> bool:
+        """Tell whether the key of the other host's certificate was never handed to the tool."""
+        return not self.tool.vault.has_key(hashlib.sha256(certificate("x").leaf_spki).hexdigest())
+
+    def _must_be_repaired(self, it: Report) -> None:
+        """What somebody else broke is mended by the first look at it, where adding records can mend it."""
+        world = self.world
+        if abs(world.skew) > 10 or world.updates_in_flight:
+            return
+        mail = world.mail[it.name]
+        for place in mail.places:
+            owner = f"_{PORT}._tcp.{place.host}."
+            primary = world.zones.primary(world.zones.zone_of(world.zones.targets[owner]))
+            if not place.reached or not primary.reached or place.shows in mail.broken:
+                continue
+            records, chain = world.served(owner), world.certificates[place.shows]
+            if not records or not self.tool.knows(chain) or valid(records, chain):
+                continue
+            own = {chain.record(3, int(r[2]), int(r[4])) for r in records if r[:5] in MENDED_BY}
+            if valid(records | own, chain):
+                raise Violation(
+                    f"at {world.t:g}: {place.shows} is refused at {owner}, and the look of this instant did not mend it"
+                )
+
+    def _seen_everywhere(self, owner: str) -> bool:
+        target = self.world.zones.targets[owner]
+        return all(s.reached and s.seen for s in self.world.zones.of(self.world.zones.zone_of(target)))
+
+    def nothing_broken_is_kept(self) -> None:
+        """What TLS is refused with has been taken back long ago, in favour of what was active before it."""
+        for name, mail in self.world.mail.items():
+            if mail.live in mail.broken and mail.by_tool:
+                raise Violation(f"at {self.world.t:g}: {mail.live} does not work, and {name} still serves it")
+
+    def at_rest(self) -> None:
+        """Raise Violation unless each goal is served, alone in DNS but for what is somebody else's."""
+        if why := self.not_at_rest():
+            raise Violation(f"not at rest {self.world.shape.bound:g} s after the last fault: {why}")
+
+    def newest_are_served(self, newest_of: dict[str, str]) -> None:
+        """Raise Violation where another certificate than the one that was handed over last has become the goal."""
+        for name, newest in newest_of.items():
+            book = self.tool.book(name)
+            if self.wanted(name) != {newest} and not book.standing(self.world.certificates[newest].fingerprint).blocked:
+                raise Violation(f"{newest} was handed over last, and {sorted(self.wanted(name))} is wanted of {name}")
+
+    def not_at_rest(self) -> str:
+        world = self.world
+        for it in self.tool.reports():
+            if it.phase is not Phase.STEADY:
+                return f"{it.name} is {it.phase}: {it.summary} {[d.problem.message for d in it.problems]}"
+            mail = world.mail[it.name]
+            (goal,) = (world.names[str(c["fingerprint"])] for c in it.credentials if c["goal"])
+            if {place.shows for place in mail.places} | {mail.live} != {goal}:
+                return f"{it.name}: {goal} is wanted, {mail.live} and {[p.shows for p in mail.places]} are served"
+        wanted = {world.certificates[mail.live].record(3, 1, m) for mail in world.mail.values() for m in (1, 2)}
+        wanted |= {world.certificates[mail.live].record(3, 0, m) for mail in world.mail.values() for m in (0, 1, 2)}
+        for owner in world.zones.targets:
+            left = world.served(owner) - wanted - world.foreign
+            strangers = {certificate("x").record(3, 1, m) for m in (1, 2)}
+            if left - strangers:
+                return f"{owner} still has {sorted(map(world.told, left))}"
+        return ""
+
+    def wanted(self, service: str) -> set[str]:
+        """Return the goal of a service and what is queued, by name."""
+        book = self.tool.book(service)
+        return {self.world.names[f] for f in (book.goal, book.queued) if f}
