@@ -155,10 +155,12 @@ def _find_path(chain: Chain, anchors: Sequence[bytes], *, now: datetime, flags: 
 
 
 def _label_of(certificate: crypto.X509) -> str:
-    """Return the label of what OpenSSL could read; cryptography is stricter."""
+    """Return the label of what OpenSSL could read; cryptography is stricter, and some it cannot even give out."""
+    from OpenSSL import crypto
+
     try:
         return label(certificate.to_cryptography())
-    except ValueError:
+    except (crypto.Error, ValueError):
         return "a certificate that cannot be decoded"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
@@ -17,7 +18,10 @@ from cryptography import x509
 from rollover.config import load
 from rollover.core.certificate import chain_from_der, chain_pem, check, facts, parse_chain, trusted
 from rollover.core.errors import CertificateError, ConfigError, StateError
+from rollover.core.path import path_problem
+from rollover.core.sender import verdict
 from rollover.core.sighting import Signature
+from rollover.core.tlsa import Tlsa
 from rollover.dns import message, records
 from rollover.dns.errors import TsigKeyError
 from rollover.dns.keys import load_tsig_key
@@ -110,6 +114,16 @@ def test_root_that_only_openssl_reads_is_no_bug() -> None:
     chain = chain_from_der(pki().ders)
 
     assert "cannot be decoded" in trusted(chain, roots=[root], hosts=[HOST], now=NOW)
+
+
+def test_key_that_openssl_cannot_decode_is_no_bug() -> None:
+    """A presented leaf on a curve that nobody knows: OpenSSL refuses it, and then cannot even give it out."""
+    unknown = altered(bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3d030178"), LEAF)
+    chain = chain_from_der([unknown, *pki().ders[1:]])
+    record = Tlsa(2, 1, 1, hashlib.sha256(chain.links[-1].spki).digest())
+
+    assert not verdict(frozenset({record}), chain, names=[HOST], now=NOW).delivers
+    assert path_problem(chain, [pki().root.der], now=NOW)
 
 
 def test_names_in_a_certificate_cannot_move_the_cursor() -> None:
