@@ -292,3 +292,5 @@ def _read(path: str) -> bytes:
         raise PermissionsError(f"{path}: {error.strerror}", hint="run it as root") from error
     except OSError as error:
         raise MailConfigError(f"{path}: {error.strerror}", hint="Postfix names a file that it cannot use") from error
+    except ValueError as error:  # a NUL in it
+        raise MailConfigError(f"{path!r} is no path", hint="Postfix names a file that it cannot use") from error

@@ -33,7 +33,9 @@ from rollover.engine.intake import scan_sources
 from rollover.engine.material import MAX_FILE, read_regular
 from rollover.engine.neighbours import neighbours
 from rollover.engine.sources import leaf_fingerprint
+from rollover.mail.errors import MailConfigError
 from rollover.mail.mastercf import Service
+from rollover.mail.postfix import _read
 from rollover.state.codec import json_in
 from rollover.state.store import Store
 from tests.fuzz import book, config, dns_look, zone
@@ -347,6 +349,15 @@ def test_locale_without_an_ellipsis_ends_no_command(tmp_path: Path) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "deploy \\u2026" in done.stdout
+
+
+def test_odd_path_of_postfix_is_told() -> None:
+    """No file can have a NUL in its name, whatever postconf prints."""
+    with pytest.raises(MailConfigError) as told:
+        _read("/etc/ssl/a\0.pem")
+
+    assert told.value.message.isprintable()
+    assert told.value.hint
 
 
 @pytest.mark.parametrize("name", ["9" * 5000, "a\0b", "127.0.0.1:" + "9" * 5000])
