@@ -141,7 +141,7 @@ def _find_path(chain: Chain, anchors: Sequence[bytes], *, now: datetime, flags: 
             store.add_cert(opened(der))
         rest = [opened(link.der) for link in chain.links[1:] if link.spki]
         verified = crypto.X509StoreContext(store, opened(chain.links[0].der), rest).get_verified_chain()
-        path = [certificate.to_cryptography() for certificate in verified]
+        path = [_given_out(certificate) for certificate in verified]
         for certificate in path:  # pyOpenSSL cannot ask OpenSSL for purpose "sslserver"
             if not serves_tls(certificate):
                 return f"not meant for TLS servers: {label(certificate)}"
@@ -155,13 +155,21 @@ def _find_path(chain: Chain, anchors: Sequence[bytes], *, now: datetime, flags: 
 
 
 def _label_of(certificate: crypto.X509) -> str:
-    """Return the label of what OpenSSL could read; cryptography is stricter, and some it cannot even give out."""
+    try:
+        return label(_given_out(certificate))
+    except CertificateError:
+        return "a certificate that cannot be decoded"
+
+
+def _given_out(certificate: crypto.X509) -> x509.Certificate:
+    """Return what OpenSSL could read; cryptography is stricter, and some OpenSSL cannot even give out: CertificateError."""
     from OpenSSL import crypto
 
     try:
-        return label(certificate.to_cryptography())
-    except (crypto.Error, ValueError):
-        return "a certificate that cannot be decoded"
+        der = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+    except crypto.Error:
+        raise unreadable("a certificate cannot be decoded") from None
+    return load(der)
 
 
 def issued(child: x509.Certificate, parent: x509.Certificate, below: int = 0) -> bool:

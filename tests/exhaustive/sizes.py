@@ -31,7 +31,10 @@ SIZES = (
     replace(ONWARD, name="no rollbacks, all faults", faults=FAULTS, relapses=COPIES),
     replace(FAILING, name="no rollbacks, all but relapse, faults may coincide", together=True),
     replace(THREE, name="three certificates, rollbacks, nothing fails", rollbacks=True),
+    replace(THREE, name="three certificates, rollbacks, two caches told apart", rollbacks=True, caches=2),
     replace(FAILING, name="three certificates, no rollbacks, all faults but relapse", credentials=3),
+    replace(QUIET, name="two certificates, rollbacks, all faults", faults=FAULTS, relapses=COPIES),
+    replace(THREE, name="three certificates, no rollbacks, all faults", faults=FAULTS, relapses=COPIES),
     replace(QUIET, name="three certificates, rollbacks, all faults", credentials=3, faults=FAULTS, relapses=COPIES),
 )
 

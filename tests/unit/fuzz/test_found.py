@@ -110,9 +110,15 @@ def test_odd_certificate_is_rejected(der: bytes) -> None:
     assert told.value.hint
 
 
-def test_root_that_only_openssl_reads_is_no_bug() -> None:
-    """A date that does not exist, in a file of trusted CAs: OpenSSL complains, and the library cannot say of whom."""
-    root = altered(b"261121140000Z", b"261199140000Z", pki().root.der)
+ODD_ROOTS = {
+    "a date that does not exist": altered(b"261121140000Z", b"261199140000Z", pki().root.der),
+    "a version that does not exist": altered(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x0a", pki().root.der),
+}
+
+
+@pytest.mark.parametrize("root", ODD_ROOTS.values(), ids=ODD_ROOTS)
+def test_root_that_only_openssl_reads_is_no_bug(root: bytes) -> None:
+    """In a file of trusted CAs: OpenSSL complains, and the library cannot say of whom."""
     chain = chain_from_der(pki().ders)
 
     assert "cannot be decoded" in trusted(chain, roots=[root], hosts=[HOST], now=NOW)
