@@ -110,7 +110,7 @@ def facts(chain: Chain) -> Facts:
         kind = ""
     try:
         issuer = leaf.issuer.rfc4514_string()
-    except ValueError:
+    except (ValueError, TypeError):
         raise unreadable(f"the issuer of certificate {leaf.serial_number:x} cannot be decoded") from None
     return Facts(
         fingerprint=chain.fingerprint,

@@ -266,7 +266,7 @@ def label(certificate: x509.Certificate) -> str:
     """Return the subject on one line, or, if it is empty, the names: for messages."""
     try:
         return printable(certificate.subject.rfc4514_string()) or listed(names_of(certificate))
-    except (ValueError, CertificateError):  # a name that is not in the encoding that it claims
+    except (ValueError, TypeError, CertificateError):  # a name that is not in the encoding that it claims, or of bits
         return f"certificate {certificate.serial_number:x}"
 
 

@@ -152,7 +152,7 @@ def _name_problem(chain: Chain, names: Sequence[str]) -> str:
         san = extension(leaf, x509.SubjectAlternativeName)
         if san is None or not san.get_values_for_type(x509.DNSName):
             own = tuple(str(n.value).lower() for n in leaf.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME))
-    except (CertificateError, ValueError):
+    except (CertificateError, ValueError, TypeError):
         return "its names cannot be decoded"
     if any(covers(own, name) for name in names):
         return ""

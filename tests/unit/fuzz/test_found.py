@@ -18,7 +18,7 @@ from cryptography import x509
 from rollover.config import load
 from rollover.core.certificate import chain_from_der, chain_pem, check, facts, parse_chain, trusted
 from rollover.core.errors import CertificateError, ConfigError, StateError
-from rollover.core.path import path_problem
+from rollover.core.path import label, path_problem
 from rollover.core.sender import verdict
 from rollover.core.sighting import Signature
 from rollover.core.tlsa import Tlsa
@@ -95,6 +95,7 @@ ODD_LEAVES = {
     "of version 2": altered(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01", LEAF),
     "of version 9": altered(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x08", LEAF),
     "with an X.400 address": altered(b"\x82\x10" + HOST.encode(), b"\xa3\x10" + HOST.encode(), LEAF),
+    "with an issuer of bits": altered(b"\x0c\x0cIntermediate", b"\x03\x0c\x00ntermediate", LEAF),
     "signed with an unknown algorithm": LEAF.replace(
         b"\x2a\x86\x48\xce\x3d\x04\x03\x02", b"\x2a\x86\x48\xce\x3d\x04\x03\x7f"
     ),
@@ -132,6 +133,14 @@ def test_key_that_openssl_cannot_decode_is_no_bug() -> None:
 
     assert not verdict(frozenset({record}), chain, names=[HOST], now=NOW).delivers
     assert path_problem(chain, [pki().root.der], now=NOW)
+
+
+def test_name_of_bits_is_no_bug() -> None:
+    """A subject may only be text; what the library makes of another type is a TypeError, and late."""
+    sound = make("mail of nobody", private=fixed(3)).der
+    odd = x509.load_der_x509_certificate(sound.replace(b"\x0c\x0email of nobody", b"\x03\x0e\x00ail of nobody"))
+
+    assert label(odd) == f"certificate {odd.serial_number:x}"
 
 
 def test_names_in_a_certificate_cannot_move_the_cursor() -> None:
