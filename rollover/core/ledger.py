@@ -104,29 +104,14 @@ def observe(ledger: Ledger, seen: OwnerSighting, now: Instant, *, clock_agrees: 
     entries = _each_once(_look_again(e, shown, now, known_gone, clock_agrees) for e in ledger.entries)
     known = {(e.rrset, e.ttl) for e in entries if e.intended is None}
     entries += [Entry(rrset, ttl) for rrset, ttl in sorted(shown - known, key=_by_content)]
-    primary = seen.primary
-    inception, inceptions, ours = ledger.inception, ledger.inceptions, ledger.ours
-    unknown = _came_back_with_news(ledger, seen)
-    if primary is not None:
-        # Once a signature was seen, its absence is a change too: somebody took the RRset away, or put it back.
-        changed = bool(ledger.inceptions) and primary.inception != ledger.inception
-        if ours is not None and primary.rrset == ours:
-            ours = None  # what we see is what we did
-        elif changed:
-            unknown = True
-        inception = primary.inception
-        new = {a.inception for a in _signers(seen) if a.inception is not None} - set(inceptions)
-        inceptions = (*inceptions, *sorted(new))[-INCEPTIONS_KEPT:]
-    if unknown:
+    news, ledger = _signatures(ledger, seen)
+    if news:
         ttl = max((e.ttl for e in entries), default=0)
         entries = [e for e in entries if not (e.rrset is None and e.ttl == ttl)]
         entries.append(Entry(None, ttl, gone=known_gone))
     return replace(
         ledger,
         entries=tuple(e for e in entries if not (clock_agrees and _forgettable(e, now, keep))),
-        inception=inception,
-        inceptions=inceptions,
-        ours=ours,
         absent=frozenset(a.server for a in seen.servers if not answered(a)),
     )
 
@@ -134,15 +119,38 @@ def observe(ledger: Ledger, seen: OwnerSighting, now: Instant, *, clock_agrees: 
 def shown_beside(ledger: Ledger, seen: OwnerSighting) -> Ledger:
     """Return *ledger* with what a look at another owner with the same target has shown of its RRset.
 
-    What any server shows is there again; what none shows is gone only by a look at the owner itself.
+    What any server shows is there again; what none shows is gone only by a look at the owner itself. A signature
+    that nobody saw being made tells of another RRset in between, at this owner too.
     """
     shown = {(a.rrset, a.ttl) for a in seen.servers if a.rrset is not None}
     there = {rrset for rrset, _ in shown}
     entries = tuple(replace(e, gone=None) if e.gone is not None and e.rrset in there else e for e in ledger.entries)
     known = {e.rrset for e in entries}
     new = {(rrset, ttl if rrset in known else max(ttl, ledger.largest_ttl)) for rrset, ttl in shown}
+    news, ledger = _signatures(ledger, seen)
+    if news:
+        entries = tuple(e for e in entries if e.rrset is not None)
+        new.add((None, max([ledger.largest_ttl, *(ttl for _, ttl in new)])))
     new -= {(e.rrset, e.ttl) for e in entries}
     return replace(ledger, entries=(*entries, *(Entry(rrset, ttl) for rrset, ttl in sorted(new, key=_by_content))))
+
+
+def _signatures(ledger: Ledger, seen: OwnerSighting) -> tuple[bool, Ledger]:
+    """Tell whether the signatures seen mean that another RRset was there in between; and the ledger that knows them."""
+    primary = seen.primary
+    news = _came_back_with_news(ledger, seen)
+    if primary is None:
+        return news, ledger
+    ours = ledger.ours
+    # Once a signature was seen, its absence is a change too: somebody took the RRset away, or put it back.
+    changed = bool(ledger.inceptions) and primary.inception != ledger.inception
+    if ours is not None and primary.rrset == ours:
+        ours = None  # what we see is what we did
+    elif changed:
+        news = True
+    new = {a.inception for a in _signers(seen) if a.inception is not None} - set(ledger.inceptions)
+    inceptions = (*ledger.inceptions, *sorted(new))[-INCEPTIONS_KEPT:]
+    return news, replace(ledger, inception=primary.inception, inceptions=inceptions, ours=ours)
 
 
 def _by_content(seen: tuple[RRset | None, int]) -> tuple[bool, list[Tlsa], int]:

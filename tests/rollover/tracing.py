@@ -1,7 +1,7 @@
 """Where a run of the tool can be killed: its effects, read from an strace of it, and the killing.
 
     found = trace(lab, "advance", "mail")        # under strace -f: the points of that run, in order
-    targets = choose(found.points)               # before and after them; all with ROLLOVER_KILL_ALL=1
+    targets = choose(found.points)               # before and after some; every one with ROLLOVER_KILL_ALL=1
     end = killed_at(lab, targets, found, "advance", "mail")
 
 Every system call is looked at. One that names the tool's state, the live files, the mail server's
@@ -214,10 +214,12 @@ def choose(
     commit_sides: Sequence[str] = SIDES,
     only: str = "",
 ) -> list[Target]:
-    """Return the targets. With ROLLOVER_KILL_ALL=1: every point, before and after.
+    """Return the targets. With ROLLOVER_KILL_ALL=1: after every point, and before the first of each kind.
 
-    By default those that leave different things behind. What is left by a kill before an effect is
-    what a kill after the effect before it left, so that every point that is not routine is tried
+    What is left by a kill before an effect is what a kill after the effect before it left, but for a
+    program that was about to be started: that one is always tried on both sides.
+
+    By default those that leave different things behind: every point that is not routine is tried
     after, and the first of its kind also before. Every commit of a transaction is tried on both sides:
     before it, the journal is hot. What SQLite does within a transaction is rolled back whole, and
     looking changes nothing: such a point is tried with *routine* only, the first of its kind.
@@ -229,7 +231,13 @@ def choose(
     """
     distinct = list(dict.fromkeys(points))
     if os.environ.get(KILL_ALL):
-        return [(point, side) for point in distinct for side in SIDES]
+        firsts = {effect_of(point): point for point in reversed(distinct)}.values()
+        return [
+            (point, side)
+            for point in distinct
+            for side in SIDES
+            if side == "after" or point in firsts or effect_of(point).startswith("execve")
+        ]
     chosen: list[Target] = []
     seen: set[str] = set()
     for point in distinct:
