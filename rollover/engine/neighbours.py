@@ -103,8 +103,8 @@ def neighbours(
             if kept:
                 wanted.add(fingerprint)
         for other, target in shared.items():
-            lately = set(noted["strangers"]) & set(theirs.lately)
-            for fingerprint in sorted({*wanted, *noted["owners"][other], *lately} - {""}):
+            # Lately: what nobody ever handed over to it may be another service's, and old processes present it still.
+            for fingerprint in sorted({*wanted, *noted["owners"][other], *theirs.lately} - {""}):
                 if (it := credential(fingerprint)) is not None:
                     needing.setdefault(target, {})[fingerprint] = it.chain
                 elif fingerprint in noted["strangers"]:

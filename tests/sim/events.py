@@ -105,7 +105,7 @@ def _foreign(p: Play, n: int) -> None:
     )[n % 7]
     if record not in node.records:
         if not p.tool.made(p.world.zones.targets[_owner(p, n)], record):  # or nobody can tell whose it is
-            p.world.foreign.add(record)
+            p.world.foreign.add((name, record))
         p.admin(zone, name, Node(node.records | {record}, node.ttl), f"adds {record[:16]}")
 
 

@@ -267,7 +267,7 @@ class Play:
             zone, name = self.world.own_name(owner)
             node = self.world.zones.primary(zone).copy.nodes.get(name)
             if node is not None and not node.cname:
-                bad = {r for r in node.records if r.startswith("2") and r in self.world.foreign}
+                bad = {r for _, r in self.world.foreign if r.startswith("2")} & node.records
                 if bad:
                     self.admin(
                         zone,

@@ -105,7 +105,7 @@ class Truth:
         wanted = {world.certificates[mail.live].record(3, 1, m) for mail in world.mail.values() for m in (1, 2)}
         wanted |= {world.certificates[mail.live].record(3, 0, m) for mail in world.mail.values() for m in (0, 1, 2)}
         for owner in world.zones.targets:
-            left = world.served(owner) - wanted - world.foreign
+            left = world.served(owner) - wanted - {record for _, record in world.foreign}
             strangers = {certificate("x").record(3, 1, m) for m in (1, 2)}
             if left - strangers:
                 return f"{owner} still has {sorted(map(world.told, left))}"

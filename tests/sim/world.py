@@ -54,7 +54,7 @@ class World:
             set
         )  # by zone: made on a primary out of reach
         self.met: Counter[str] = Counter()
-        self.foreign: set[str] = set()
+        self.foreign: set[tuple[str, str]] = set()  # (name, record) that an administrator made
         self.off: set[str] = set()  # names whose records somebody took away: DANE is off there
         self.updates_in_flight = 0
         self.transferring: dict[int, tuple[str, Copy]] = {}  # zones on their way to a secondary
@@ -346,15 +346,14 @@ class World:
                 return False
         for name, _, _, add, delete, ttl in changes:
             before = primary.copy.nodes.get(name, Node()).records
-            kept = {r for at, node in primary.copy.nodes.items() if at.startswith("*") for r in node.records}
-            if gone := (delete & self.foreign) - kept:  # what it had copied from a wildcard is its own
+            if gone := {r for r in delete if (name, r) in self.foreign}:  # what it copied from a wildcard is its own
                 raise Violation(
                     f"at {self.t:g}: the tool deletes what is somebody else's: {sorted(map(self.told, gone))}"
                 )
             if name in self.off and add and not before:
                 raise Violation(f"at {self.t:g}: DANE was switched off at {name}, and the tool switches it on")
             after = (before - delete) | add
-            self.foreign -= add - primary.copy.lookup(name)[0].records  # what it makes is its own
+            self.foreign -= {(name, r) for r in add - primary.copy.lookup(name)[0].records}  # what it makes is its own
             # What was refused before the update is not the update's doing, in whatever it makes of it.
             for mail in self.mail.values():
                 for host in {place.host for place in mail.places}:

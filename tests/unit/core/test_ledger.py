@@ -495,6 +495,27 @@ def test_what_a_look_at_another_owner_shows_is_there_again() -> None:
     assert new == {Entry(r("A"), 300), Entry(r("A B"), 100)}, "for as long as anything here was ever given out"
 
 
+def test_a_signature_that_another_owner_met_is_news_here_too() -> None:
+    """Changed and changed back; the look of the service beside saw it, and its update makes the signature a known one."""
+    shown = replace(server("A", "ns1", primary=True), inception=at(-5).wall)
+    before = replace(book(past("A", None)), inception=at(-100).wall, inceptions=(at(-100).wall,))
+
+    told = shown_beside(before, owner(shown))
+    assert {(e.rrset, e.ttl, e.gone) for e in told.entries} == {(r("A"), TTL, None), (None, TTL, None)}
+    after = settle(intend(told, r("A B"), TTL, at(-2)), r("A B"), at(-1).wall)
+    assert left(after, "A") is None
+    seen = see(after, owner(replace(server("A B", "ns1", primary=True), inception=at(-1).wall)), 0)
+    assert [e.gone for e in seen.entries if e.rrset is None] == [at(0)], "from now on it is waited for"
+    assert shown_beside(told, owner(shown)) == told, "it is news once"
+
+    known = replace(before, inceptions=(at(-100).wall, at(-5).wall), inception=at(-5).wall)
+    assert shown_beside(known, owner(shown)) == known
+    larger = replace(past("A", -500), ttl=7 * TTL)
+    assert (None, 7 * TTL) in {
+        (e.rrset, e.ttl) for e in shown_beside(replace(before, entries=(larger,)), owner(shown)).entries
+    }
+
+
 def test_a_larger_ttl_at_another_owner_is_noted_beside_the_one_that_is_known() -> None:
     """Somebody raised it, and the service beside lowered it again before this one looked: caches hold it for longer."""
     before = book(past("A", None, ttl=100), past("A", -500, ttl=60))

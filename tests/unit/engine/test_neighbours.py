@@ -175,6 +175,22 @@ def test_an_unknown_certificate_that_has_just_gone_is_guarded_for_as_long_as_an_
     assert may_be_made("ec")
 
 
+def test_what_another_service_presented_by_itself_is_needed_for_as_long_as_an_old_process_may_live(
+    tmp_path: Path,
+) -> None:
+    """A certificate that was only handed over to this service: an endpoint of the other presented it until its reload."""
+    it, mine, served = two(tmp_path)
+    enter(Looker(it, "ec"), seen_with(it, mine, served), {}, proving=False)
+    assert needing(it) == {mine.fingerprint, served.fingerprint}
+    enter(Looker(it, "ec"), seen_with(it, served), {}, proving=False)
+    assert needing(it) == {mine.fingerprint, served.fingerprint}
+    clock = it.clock
+    assert isinstance(clock, StillClock)
+    clock.time = clock.time.plus(it.service("ec").drain)
+    enter(Looker(it, "ec"), seen_with(it, served), {}, proving=False)
+    assert needing(it) == {served.fingerprint}
+
+
 @pytest.mark.parametrize(("ago", "kept"), [(AGO, False), (timedelta(hours=2), True)], ids=["fresh", "old"])
 def test_what_both_have_replaced_goes_only_after_a_fresh_look_at_the_other(
     tmp_path: Path, ago: timedelta, kept: bool
