@@ -450,6 +450,32 @@ WRITTEN: tuple[tuple[str, int, list[Event]], ...] = (
             ("a person looks", 0),
         ],
     ),
+    (
+        "a signature is news only to the owner that was looked at",
+        19244,
+        [
+            ("deploy", 21),
+            ("wait until it is due", 4),
+            ("a fault when it is due", 17),
+            ("somebody changes it and back", 21),
+            ("deploy", 12),
+            ("rollback", 1),
+        ],
+    ),
+    (
+        "what another service presented a moment ago is forgotten",
+        19764,
+        [
+            ("deploy that is killed", 15),
+            ("a fault when it is due", 11),
+            ("somebody replaces the records", 20),
+            ("a fault when it is due", 19),
+            ("rollback", 5),
+            ("wait until it is due", 16),
+            ("a process with another certificate", 2),
+            ("a kill when it is due", 19),
+        ],
+    ),
 )
 
 #: No schedule has seen these yet: rules that stand behind others, or orders of events that are rarer still.

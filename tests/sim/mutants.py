@@ -160,6 +160,20 @@ def _(patch: Any) -> None:
     patch.setattr(run, "shown_beside", shown_beside)
 
 
+@mutant(
+    "a signature is news only to the owner that was looked at", "two owners, one target", "somebody changes it and back"
+)
+def _(patch: Any) -> None:
+    whole = ledger.shown_beside
+
+    def shown_beside(before: Ledger, seen: Any) -> Ledger:
+        after = whole(before, seen)
+        told = tuple(e for e in after.entries if e.rrset is not None or e in before.entries)
+        return replace(before, entries=told)
+
+    patch.setattr(run, "shown_beside", shown_beside)
+
+
 @mutant("what resume sees before it goes on is not noted", "two owners, one target")
 def _(patch: Any) -> None:
     patch.setattr(operate, "enter", _nothing)
@@ -394,6 +408,23 @@ def _(patch: Any) -> None:
         neighbours.note_shown(host, replace(it, world=replace(it.world, credentials=credentials)))
 
     patch.setattr(run, "note_shown", note_shown)
+
+
+@mutant("what another service presented a moment ago is forgotten", "two owners, one target")
+def _(patch: Any) -> None:
+    whole = neighbours.neighbours
+
+    class Forgetful:
+        def __init__(self, store: Any) -> None:
+            self.store = store
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.store, name)
+
+        def book(self, name: str) -> Any:
+            return replace(self.store.book(name), lately={})
+
+    patch.setattr(look, "neighbours", lambda host, *rest: whole(replace(host, store=Forgetful(host.store)), *rest))
 
 
 @mutant("an endpoint that nobody reached is taken for proven", "out of reach")
