@@ -39,6 +39,7 @@ MORE_TICKS = 4
 # Runs in which a point may come: the number of looks of a run swings, and a hook on a busy machine
 # gives up its look at a slow server, and leaves the update to the next tick.
 TRIES = 6
+STATUS = Path("/run/rollover")  # each lab has a /run of its own
 Place = dict[str, Any]
 
 
@@ -57,6 +58,7 @@ class Scene:
             # A link: the tool replaces these files and never writes into one, and knows them by inode.
             os.link(path, self._kept / "live" / path.name)
         shutil.copy2(self._main_cf, self._kept / "main.cf")
+        self._told = STATUS.exists()  # the first run makes that directory
         self._records = {owner: lab.primary.tlsa(owner) for owner in owners}
         self._served = lab.served()
         self._reloads = self._reloads_so_far()
@@ -96,6 +98,8 @@ class Scene:
         shutil.rmtree(lab.state_directory, ignore_errors=True)
         if (self._kept / "state").exists():
             shutil.copytree(self._kept / "state", lab.state_directory)
+        if not self._told:
+            shutil.rmtree(STATUS, ignore_errors=True)
         for owner, kept in self._records.items():
             for record in set(lab.primary.tlsa(owner).records) - set(kept.records):
                 lab.primary.update(f"update delete {owner} TLSA {record}")
