@@ -126,7 +126,9 @@ def shown_beside(ledger: Ledger, seen: OwnerSighting) -> Ledger:
     there = {rrset for rrset, _ in shown}
     entries = tuple(replace(e, gone=None) if e.gone is not None and e.rrset in there else e for e in ledger.entries)
     known = {e.rrset for e in entries}
-    new = {(rrset, ttl if rrset in known else max(ttl, ledger.largest_ttl)) for rrset, ttl in shown}
+    new: set[tuple[RRset | None, int]] = {
+        (rrset, ttl if rrset in known else max(ttl, ledger.largest_ttl)) for rrset, ttl in shown
+    }
     news, ledger = _signatures(ledger, seen)
     if news:
         entries = tuple(e for e in entries if e.rrset is not None)
