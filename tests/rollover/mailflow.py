@@ -18,6 +18,7 @@ from tests.lab.maillog import Counts, Mark
 from tests.lab.unbound import Resolver
 
 LEAST = 5  # messages that arrive at the senders in every whole second
+THIN_ONCE_IN = 600  # no test of the sample takes so many seconds
 BEAT = 0.1
 HELD_UP = 0.2  # seconds within two
 CATCH_UP = 4  # times as long as a machine stood still, until the messages of that time are there
@@ -66,8 +67,9 @@ def _in_front() -> Iterator[None]:
 def steady_mail(lab: Lab, per_second: float = 8, *, least: int = LEAST) -> Iterator[Callable[[], Counts]]:
     """Keep mail flowing within the block; yields what returns the counts since it began.
 
-    In every whole second of the block at least *least* messages arrive at the senders, else it fails. After
-    the block every message has an outcome: count then.
+    In every whole second of the block at least *least* messages arrive at the senders, else it fails; in a
+    block that goes on for long (`./test.sh --all`) one second in THIN_ONCE_IN may have less. After the block every
+    message has an outcome: count then.
     """
     begin = lab.mail.mark()  # nothing is in flight: every connection that is counted has its message
     with ExitStack() as running:
@@ -86,8 +88,11 @@ def steady_mail(lab: Lab, per_second: float = 8, *, least: int = LEAST) -> Itera
 
 
 def _never_thin(lab: Lab, since: Mark, until: Mark, heart: Heartbeat, least: int) -> None:
-    found = thin(lab.mail.arrivals(), range(since.second + 1, until.second), heart.late, least)
-    assert not found, f"less than {least} messages a second arrived at the senders: {'; '.join(found)}"
+    seconds = range(since.second + 1, until.second)
+    found = thin(lab.mail.arrivals(), seconds, heart.late, least)
+    assert len(found) <= len(seconds) // THIN_ONCE_IN, (
+        f"less than {least} messages a second arrived at the senders: {'; '.join(found)}"
+    )
 
 
 def thin(arrived: Mapping[int, int], seconds: range, late: Mapping[int, float], least: int) -> list[str]:

@@ -119,7 +119,9 @@ class SimNames:
                         TsigBadTime(zone=last_zone, server=primary.label, theirs=world.wall(), ours=world.now().wall)
                     )
             believed = [
-                s for s in world.zones.of(last_zone) if world.zones.askable(s) and s.reached and s.seen and s.listed
+                s
+                for s in world.zones.of(last_zone)
+                if world.zones.askable(s) and not s.badly_signed and s.reached and s.seen and s.listed
             ]
             if believed:
                 node, _ = believed[-1].copy.lookup(last)
@@ -142,6 +144,8 @@ class SimNames:
         server.unseen = False
         if server.upstream is None:
             self.world.primary_seen(server.zone)
+        else:
+            self.world.secondary_seen(server)
         for it in world_nodes(self.world, server):
             it.unseen = False  # it is never further behind than `settle`
         node, wildcard = server.copy.lookup(name)
@@ -211,7 +215,7 @@ class SimNames:
         self.world.updates_in_flight -= 1
         for name, expect, _, add, delete, _ in its:
             self.world.in_flight[name].remove((expect - delete) | add)
-        applied = self.world.land(zone, its)
+        applied = self.world.land(zone, its, late=True)
         self.world.say(f"a late update of {zone} {'lands' if applied else 'does not meet its prerequisite'}")
 
     async def read_back(self, changes: Sequence[OwnerChange], *, once: bool = False) -> list[ReadBack]:
@@ -296,6 +300,8 @@ class SimTarget:
         if self.service in self.hands.world.paused and name not in self.mail.had:
             raise Violation(f"at {self.hands.world.t:g}: {self.service} is paused, and {name} is installed")
         self.hands.world.say(f"{name} is written into the live file of {self.service}")
+        if name != self.mail.live:
+            self.hands.world.brought(self.mail, name)
         self.mail.write(name, by_tool=True)
         self._excuse_broken(name)
         self.hands.world.check()
@@ -311,6 +317,9 @@ class SimTarget:
         if self.hands.take("reload fails"):
             raise ServerError("postfix reload: exit 1", hint="postfix check")
         self.hands.world.say(f"reload of {self.service}")
+        if self.mail.theirs and any(not it.deaf and it.shows != self.mail.live for it in self.mail.places):
+            self.hands.world.brought(self.mail, self.mail.live)
+        self.mail.theirs = False
         self.mail.reload()
         self.hands.world.check()
         self.hands.boundary("after the reload")

@@ -32,6 +32,8 @@ class MailHost:
     linger: float = 0.0
     written: int = 0
     by_tool: bool = True  # the tool brought what is in the live file, nobody else had put it there before
+    written_at: float = 0.0  # when the live file was
+    theirs: bool = False  # somebody else wrote it, and nothing has read it since
     had: set[str] = field(default_factory=set)  # what was in the live file
     broken: set[str] = field(default_factory=set)
 
@@ -46,6 +48,7 @@ class MailHost:
 
     def restart(self) -> None:
         """All processes are new."""
+        self.theirs = False
         for place in self.places:
             self._show(place)
             place.deaf, place.ignored = False, 0
@@ -63,8 +66,10 @@ class MailHost:
         """Write the live file."""
         # Where somebody else broke TLS before, what comes then finds it so, and is not to blame for it.
         broken = {self.live, *(place.shows for place in self.places)} & self.broken
+        self.theirs = not by_tool or (self.theirs and name == self.live)
         self.by_tool = by_tool and (self.by_tool or (name != self.live and not broken))
         self.had |= {self.live, name}
+        self.written_at = self.now()
         self.live, self.written = name, self.written + 1
 
     def shown_at(self, place: Place) -> Iterator[str]:

@@ -99,7 +99,7 @@ class Zones:
         place = (
             server if server.seen or server.upstream is None else server.upstream
         )  # a node has the address of another
-        return server.public and not server.badly_signed and self._now() <= place.asked_until
+        return server.public and self._now() <= place.asked_until  # bad signatures may be mended at any instant
 
     def visible(self, owner: str, *, since: float = float("inf")) -> set[Records]:
         """Return every RRset that a resolver could fetch now, and all the time *since*."""

@@ -58,10 +58,14 @@ class Play:
     def tick(self, *, fault: str = "", die_in: int = 0, die_at: str = "", asked: bool = False) -> None:
         """Let the timer run the tool once, or a person."""
         self.tool.hands.fault, self.tool.die_in, self.tool.die_at = fault, die_in, die_at
+        given_up = self.truth.given_up(self.newest)
         became = self.tool.look() if asked else self.tool.tick()
         self.world.check()
         if became != "killed":
             self.truth.after_a_look(clean=not fault and not became)
+            self.truth.nothing_good_is_given_up(self.newest, given_up)
+            if not fault and not became:
+                self.truth.what_fails_is_taken_back()
             primaries = [s for s in self.world.zones.servers if s.upstream is None]
             self.ttl_unseen = self.ttl_unseen and any(not s.reached for s in primaries)
 

@@ -7,11 +7,14 @@ import hashlib
 from rollover.core.problems import Level
 from rollover.core.report import Report
 from rollover.core.steps import Phase
+from tests.sim.hands import FUDGE
 from tests.sim.materials import certificate
+from tests.sim.nameservers import Records
 from tests.sim.rules import valid
 from tests.sim.tool import Tool
 from tests.sim.world import PORT, Violation, World
 
+VERIFY_TIMEOUT = 60.0  # as Tool configures it
 MENDED_BY = {f"3 {selector} {mtype}" for selector in "01" for mtype in "012"}
 
 
@@ -43,8 +46,8 @@ class Truth:
                 raise Violation(
                     f"at {self.world.t:g}: status says ok while {place.address} presents an unknown certificate"
                 )
-            for records in self.world.zones.visible(owner, since=self.tool.began):
-                if not valid(records, self.world.certificates[place.shows]) and self._seen_everywhere(owner):
+            for records in self._visible(owner):
+                if not valid(records, self.world.certificates[place.shows]):
                     raise Violation(f"at {self.world.t:g}: status says ok while {place.shows} is refused at {owner}")
 
     def _stranger(self) -> bool:
@@ -54,32 +57,75 @@ class Truth:
     def _must_be_repaired(self, it: Report) -> None:
         """What somebody else broke is mended by the first look at it, where adding records can mend it."""
         world = self.world
-        if abs(world.skew) > 10 or world.updates_in_flight:
+        if abs(world.skew) > FUDGE:
             return
         mail = world.mail[it.name]
-        for place in mail.places:
-            owner = f"_{PORT}._tcp.{place.host}."
+        shown = {(place.host, place.shows) for place in mail.places if place.reached}
+        shown |= {(place.host, mail.live) for place in mail.places}  # what a restart would present
+        for host, name in sorted(shown):
+            owner = f"_{PORT}._tcp.{host}."
             primary = world.zones.primary(world.zones.zone_of(world.zones.targets[owner]))
-            if not place.reached or not primary.reached or place.shows in mail.broken:
+            if not primary.reached or name in mail.broken:
                 continue
-            records, chain = world.served(owner), world.certificates[place.shows]
+            records, chain = world.served(owner), world.certificates[name]
             if not records or not self.tool.knows(chain) or valid(records, chain):
                 continue
             own = {chain.record(3, int(r[2]), int(r[4])) for r in records if r[:5] in MENDED_BY}
             if valid(records | own, chain):
                 raise Violation(
-                    f"at {world.t:g}: {place.shows} is refused at {owner}, and the look of this instant did not mend it"
+                    f"at {world.t:g}: {name} is refused at {owner}, and the look of this instant did not mend it"
                 )
 
-    def _seen_everywhere(self, owner: str) -> bool:
-        target = self.world.zones.targets[owner]
-        return all(s.reached and s.seen for s in self.world.zones.of(self.world.zones.zone_of(target)))
+    def _visible(self, owner: str) -> set[Records]:
+        """Return what those servers show that the tool could ask, all the time since its last process began."""
+        zones, target = self.world.zones, self.world.zones.targets[owner]
+        asked = [s for s in zones.of(zones.zone_of(target)) if s.reached and s.seen and zones.askable(s)]
+        return {s.copy.lookup(target)[0].records for s in asked if s.since < self.tool.began}
 
     def nothing_broken_is_kept(self) -> None:
         """What TLS is refused with has been taken back long ago, in favour of what was active before it."""
         for name, mail in self.world.mail.items():
             if mail.live in mail.broken and mail.by_tool:
                 raise Violation(f"at {self.world.t:g}: {mail.live} does not work, and {name} still serves it")
+
+    def given_up(self, newest: dict[str, str]) -> set[str]:
+        """Return the services whose newest certificate is blocked, or may be now: an endpoint fails."""
+        return {name for name, it in newest.items() if self._blocked(name, it) or self._fails(name, it)}
+
+    def nothing_good_is_given_up(self, newest: dict[str, str], before: set[str]) -> None:
+        """An install is taken back where an endpoint fails, and for no other reason."""
+        for name, it in newest.items():
+            if name not in before and self._blocked(name, it) and not self._fails(name, it):
+                raise Violation(f"at {self.world.t:g}: {it} was taken back from {name}, and no endpoint fails")
+
+    def _blocked(self, name: str, newest: str) -> bool:
+        return bool(self.tool.book(name).standing(self.world.certificates[newest].fingerprint).blocked)
+
+    def _fails(self, name: str, newest: str) -> bool:
+        """Tell whether TLS or a sender refuses something at an endpoint of a service, or nobody can reach it."""
+        mail, zones = self.world.mail[name], self.world.zones
+        for place in mail.places:
+            owner = f"_{PORT}._tcp.{place.host}."
+            shown = {*mail.shown_at(place), mail.live}
+            rrsets = {self.world.served(owner), *zones.visible(owner)}
+            if not place.reached or (shown | {newest}) & mail.broken:
+                return True
+            if not all(valid(r, self.world.certificates[it]) for r in rrsets for it in shown):
+                return True
+        return False
+
+    def what_fails_is_taken_back(self) -> None:
+        """What TLS is refused with is wanted no longer when `verify_timeout` is over."""
+        for name, mail in self.world.mail.items():
+            book = self.tool.book(name)
+            since = max(mail.written_at, self.world.booted) + VERIFY_TIMEOUT
+            if name not in self.tool.looked_at or mail.live not in mail.broken or not mail.by_tool:
+                continue
+            if since > self.tool.began or not any(p.reached and p.shows == mail.live for p in mail.places):
+                continue
+            judged = book.install is not None and book.goal != book.active and not book.return_spent
+            if judged and self.world.names.get(book.goal) == mail.live:
+                raise Violation(f"at {self.world.t:g}: {mail.live} does not work, and {name} still wants it")
 
     def at_rest(self) -> None:
         """Raise Violation unless each goal is served, alone in DNS but for what is somebody else's."""

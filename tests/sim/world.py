@@ -236,6 +236,13 @@ class World:
             self.met[why] += 1
         self.standing |= dict.fromkeys(self.on_its_way() - before, why)
 
+    def brought(self, mail: MailHost, name: str) -> None:
+        """The tool brings *name* to where it was not: whoever presented it elsewhere before, this is the tool's doing."""
+        owners = {f"_{PORT}._tcp.{place.host}." for place in mail.places}
+        for kept in (self.excused, self.standing):
+            for pair in [it for it in kept if it[0] in owners and it[2] == name]:
+                del kept[pair]
+
     def on_its_way(self) -> set[tuple[str, Records, str]]:
         """Return what would defer mail if everybody had the records that the primaries have, or get by what may land."""
         wrong = set()
@@ -290,6 +297,15 @@ class World:
             if pair[:2] in blind:
                 self.standing[pair] = UNSEEN
 
+    def secondary_seen(self, server: Server) -> None:
+        """The tool has met there what somebody made on a primary out of reach: it is known now."""
+        there = {(o, server.copy.lookup(t)[0].records) for o, t in self.zones.targets.items()}
+        known = self.blind[server.zone] & there
+        for pair in self.on_its_way() | self.pairs() if known else ():
+            if pair[:2] in known:
+                self.standing[pair] = UNSEEN
+        self.blind[server.zone] -= known
+
     def check(self) -> None:
         """Fail if mail would be deferred by what the tool did."""
         wrong = self.pairs()
@@ -337,7 +353,14 @@ class World:
         elif was_on:
             self.off.add(name)
 
-    def land(self, zone: str, changes: list[tuple[str, Records, bool, Records, Records, int]]) -> bool:
+    def _above(self, name: str) -> set[str]:
+        """Return the wildcards that the records of *name* could be made from."""
+        labels = name.split(".")
+        return {".".join(["*", *labels[i:]]) for i in range(1, len(labels))}
+
+    def land(
+        self, zone: str, changes: list[tuple[str, Records, bool, Records, Records, int]], *, late: bool = False
+    ) -> bool:
         """Let an update arrive: (name, expected, from a wildcard, add, delete, ttl). Applied whole or not at all."""
         primary = self.zones.primary(zone)
         for name, expect, wildcard, *_ in changes:
@@ -350,7 +373,8 @@ class World:
                 raise Violation(
                     f"at {self.t:g}: the tool deletes what is somebody else's: {sorted(map(self.told, gone))}"
                 )
-            if name in self.off and add and not before:
+            everything = primary.copy.lookup(name)[0].records
+            if (name in self.off or self._above(name) & self.off) and add and not everything:
                 raise Violation(f"at {self.t:g}: DANE was switched off at {name}, and the tool switches it on")
             after = (before - delete) | add
             self.foreign -= {(name, r) for r in add - primary.copy.lookup(name)[0].records}  # what it makes is its own
@@ -363,6 +387,11 @@ class World:
                             self.standing[owner, after, it] = "an update of records that were refused already"
                         elif mail.hidden(it):
                             self.standing[owner, after, it] = "an endpoint out of reach presents what was never its own"
+                        elif not late:  # what was good until now: nothing that somebody else did before excuses it
+                            self.standing.pop((owner, after, it), None)
+                            self.excused.pop((owner, after, it), None)
+                            self.unseen.pop((owner, after), None)
+                            self.blind[zone].discard((owner, after))
             self.edit(zone, name, Node(after, ttl) if after else None)
         self.check()
         return True
