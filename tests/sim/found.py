@@ -42,6 +42,13 @@ FOUND_BY = {
     "what was promised is not stored": 0,
     "records that this tool made are not noted as its own": 0,
     "status says well whatever there is": 3,
+    "what some endpoint presents already is ready": 3,
+    "what is served is protected only by a clock that is confirmed": 33,
+    "what a restart would present is not protected": 3,
+    "records from a wildcard do not count as DANE that is on": 107,
+    "what does not work is taken back late": 4,
+    "a good certificate is given up where one address did not hear the reload": 1,
+    "nothing is told of a deferral where anycast nodes need time": 6,
 }
 
 #: Orders of events that are too rare to be met by chance, or that lost mail once: the mutant that brings the fault back,
@@ -474,6 +481,34 @@ WRITTEN: tuple[tuple[str, int, list[Event]], ...] = (
             ("wait until it is due", 16),
             ("a process with another certificate", 2),
             ("a kill when it is due", 19),
+        ],
+    ),
+    (
+        "what secondaries show while the primary is away is not noted",
+        0,
+        [
+            ("on to retaining", 0),
+            ("away", 0),
+            ("somebody deletes a record", 0),
+            ("wait", 3),
+            ("a person looks", 0),
+            ("rollback", 0),
+            ("a person looks", 0),
+            ("wait", 3),
+            ("a person looks", 0),
+        ],
+    ),
+    (
+        "records that are badly signed are not noted",
+        7,
+        [
+            ("deploy", 0),
+            *[("wait until it is due", 1), ("a person looks", 0), ("wait", 4)] * 12,
+            ("lag", 0),
+            ("bad signatures", 0),
+            ("rollback", 0),
+            *[("wait", 3), ("a person looks", 0)] * 4,
+            ("bad signatures", 0),
         ],
     ),
 )
