@@ -171,11 +171,11 @@ def _look_again(
         if elapsed(intended, now) < MAY_LAND:
             return replace(entry, gone=None, intended=intended)
     if (entry.rrset, entry.ttl) in shown:
-        return replace(entry, gone=None, intended=None)
+        return entry if entry.gone is entry.intended is None else replace(entry, gone=None, intended=None)
     if entry.gone is None:
         return replace(entry, gone=known_gone, intended=None if known_gone else entry.intended)
-    if clock_agrees:
-        return replace(entry, gone=not_in_future(entry.gone, now))
+    if clock_agrees and not_in_future(entry.gone, now) is not entry.gone:
+        return replace(entry, gone=now)
     return entry
 
 

@@ -47,7 +47,7 @@ def _lately(view: View) -> dict[str, Instant]:
     now, book = view.now, view.world.book
     before = {f: not_in_future(at, now) for f, at in book.lately.items()}
     kept = {f: at for f, at in before.items() if elapsed(at, now) < view.world.service.drain}
-    shown = sorted({chain.fingerprint for _, _, chain in view.at_endpoints()} - {book.goal})
+    shown = sorted({chain.fingerprint for _, _, chain in view.at_endpoints} - {book.goal})
     return kept | dict.fromkeys(shown, now)
 
 

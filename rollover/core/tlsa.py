@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 DIGESTS = {1: hashlib.sha256, 2: hashlib.sha512}
@@ -167,9 +167,9 @@ def matches(rr: Tlsa, chain: Chain) -> bool:
     return any(association(x, rr.selector, rr.mtype) == rr.association for x in candidates)
 
 
-def combinations(rrset: Iterable[Tlsa]) -> set[Params]:
+def combinations(rrset: RRset) -> frozenset[Params]:
     """Return the usable combinations in *rrset*."""
-    return {rr.params for rr in rrset if usable(rr)}
+    return frozenset(rr.params for rr in rrset if usable(rr))
 
 
 def valid(rrset: RRset, chain: Chain) -> bool:
@@ -184,7 +184,7 @@ def valid(rrset: RRset, chain: Chain) -> bool:
     return combinations(rrset) <= matched
 
 
-def needed(chain: Chain, rrset: Iterable[Tlsa], configured: Iterable[Params]) -> RRset:
+def needed(chain: Chain, rrset: RRset, configured: Collection[Params]) -> RRset:
     """Return the DANE-EE records that *chain* needs beside *rrset*.
 
     One in each configured combination, and one in each usage-3 combination that somebody else

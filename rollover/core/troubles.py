@@ -44,7 +44,7 @@ def _p(world: World, code: str, message: str, level: Level | None = None) -> Pro
 
 def _deferred(view: View) -> Iterator[Problem]:
     for owner in view.seen.owners:
-        shown = [(where, chain) for name, where, chain in view.at_endpoints() if name == owner.owner]
+        shown = [(where, chain) for name, where, chain in view.at_endpoints if name == owner.owner]
         yield from _held(view, owner, shown)
         for answer in owner.servers:
             if answer.rrset is None or (answer.primary and not answer.public):
@@ -171,7 +171,7 @@ def _resolver_differs(view: View, owner: OwnerSighting, rrset: RRset) -> Iterato
     patience = view.world.service.patience
     if any(e.rrset == rrset and _may_be_held(e, patience, view.now) for e in view.world.ledger(owner.owner).entries):
         return  # every resolver may, and that is told
-    for name, where, chain in view.at_endpoints():
+    for name, where, chain in view.at_endpoints:
         if name == owner.owner and not valid(rrset, chain):
             text = f"the resolver gives an RRset of {owner.owner} that {chain.fingerprint[:16]} at {where} does not match (TTL {owner.resolver.ttl})"
             yield _p(view.world, "resolver-stale", text, Level.CRITICAL)
@@ -211,7 +211,7 @@ def _live(view: View) -> Iterator[Problem]:
             yield _p(view.world, "live-file", live.problem or f"{live.path}: nothing there")
         if live.wiring:
             yield _p(view.world, "wiring", live.wiring)
-        elif live.chain is not None and live.chain not in [c for _, _, c in view.at_endpoints()]:
+        elif live.chain is not None and live.chain not in [c for _, _, c in view.at_endpoints]:
             yield from _after_a_restart(view, live.path, live.chain)
 
 

@@ -5,9 +5,10 @@ Facts only; machine.py decides what to do about them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from rollover.core.ledger import wait_left
 from rollover.core.model import Credential, Shown, World
@@ -20,9 +21,9 @@ from rollover.core.tlsa import Chain, RRset, needed, owner_name, valid
 GREETED = (Outcome.PRESENTED, Outcome.NO_TLS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class View:
-    """A world and one sighting of it."""
+    """A world and one sighting of it. What every rule asks for is worked out once."""
 
     world: World
     seen: Sighting
@@ -46,37 +47,40 @@ class View:
 
     def known(self, chain: Chain) -> bool:
         """Tell whether the vault holds the key of *chain*, and it was not revoked."""
-        spki = chain.spki_sha256
-        return any(c.spki == spki for c in self.world.credentials.values()) and not self.world.revoked(spki)
+        return chain.spki_sha256 in self._keys
 
-    def at_endpoints(self) -> Iterator[tuple[str, str, Chain]]:
-        """Yield (owner, where, chain) for every chain that an endpoint presents.
+    @cached_property
+    def _keys(self) -> frozenset[str]:
+        """The keys that the vault holds and that were not revoked."""
+        return frozenset(spki for c in self.world.credentials.values() if not self.world.revoked(spki := c.spki))
+
+    @cached_property
+    def at_endpoints(self) -> tuple[tuple[str, str, Chain], ...]:
+        """(owner, where, chain) for every chain that an endpoint presents.
 
         Without SNI an address shows one chain for all its names: it counts at each of their owners.
         """
+        found = []
         for e in self.seen.endpoints:
             place = (e.endpoint.address, e.endpoint.port)
-            names = {
-                owner_name(x.endpoint.host, x.endpoint.port): None
-                for x in (e, *self.seen.endpoints)
-                if x is e or (not e.endpoint.sni and (x.endpoint.address, x.endpoint.port) == place)
-            }
-            for chain in e.chains:
-                for owner in names:
-                    yield owner, str(e.endpoint), chain
+            names = {owner_name(e.endpoint.host, e.endpoint.port): None}
+            if not e.endpoint.sni:
+                here = (x.endpoint for x in self.seen.endpoints if (x.endpoint.address, x.endpoint.port) == place)
+                names |= {owner_name(x.host, x.port): None for x in here}
+            found += [(owner, str(e.endpoint), chain) for chain in e.chains for owner in names]
+        return tuple(found)
 
-    def presented(self) -> Iterator[tuple[str, str, Chain]]:
-        """Yield (owner, where, chain) for every chain that an endpoint presents or a restart would."""
-        yield from self.at_endpoints()
-        for live in self.seen.live:
-            if live.chain is not None:
-                for owner in self.world.service.owners:
-                    yield owner, live.path, live.chain
+    @cached_property
+    def presented(self) -> tuple[tuple[str, str, Chain], ...]:
+        """(owner, where, chain) for every chain that an endpoint presents or a restart would."""
+        owners = self.world.service.owners
+        restarted = ((owner, x.path, x.chain) for x in self.seen.live if x.chain is not None for owner in owners)
+        return (*self.at_endpoints, *restarted)
 
     def unknown(self) -> list[tuple[str, Chain]]:
         """Return where a chain is presented whose key the vault does not hold, each place once."""
         found = {
-            (where, chain.fingerprint): (where, chain) for _, where, chain in self.presented() if not self.known(chain)
+            (where, chain.fingerprint): (where, chain) for _, where, chain in self.presented if not self.known(chain)
         }
         return list(found.values())
 
@@ -86,7 +90,7 @@ class View:
         Owners that are CNAMEs to one target share one RRset: the union counts.
         """
         names = {o.owner for o in self.seen.owners if o.target == owner.target}
-        return tuple({c.fingerprint: c for name, _, c in self.presented() if name in names}.values())
+        return tuple({c.fingerprint: c for name, _, c in self.presented if name in names}.values())
 
     def lingering(self) -> tuple[Chain, ...]:
         """Return what endpoints presented a moment ago: old processes outlive a reload by up to drain.

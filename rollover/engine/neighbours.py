@@ -40,8 +40,8 @@ def note_shown(host: Host, view: View) -> None:
     service, owners = view.world.service, dict[str, list[str]]()
     strangers: dict[str, str] = {}
     for owner in service.owners:
-        owners[owner] = sorted({chain.fingerprint for name, _, chain in view.presented() if name == owner})
-    shown = {chain.fingerprint: chain for _, _, chain in view.presented()}
+        owners[owner] = sorted({chain.fingerprint for name, _, chain in view.presented if name == owner})
+    shown = {chain.fingerprint: chain for _, _, chain in view.presented}
     lately = {f: chain for f, chain in view.world.passing.items() if f in view.world.book.lately}
     for fingerprint, chain in (shown | lately).items():
         if fingerprint not in view.world.credentials and len(strangers) < MOST_STRANGERS:

@@ -84,5 +84,10 @@ class MailHost:
 
     def presentable(self, host: str) -> set[str]:
         """Return every certificate that may be presented for *host*, now or after a restart."""
-        shown = {name for place in self.places if place.host == host for name in self.shown_at(place)}
-        return {self.live, *shown} - self.broken
+        shown = {self.live}
+        for place in self.places:
+            if place.host == host:
+                shown.add(place.shows)
+                if place.lingering:
+                    shown.update(self.shown_at(place))
+        return shown - self.broken

@@ -27,11 +27,15 @@ class Certificate:
     leaf_spki: bytes
     issuers: tuple[tuple[bytes, bytes], ...]
 
-    @property
+    def __hash__(self) -> int:
+        return hash(self.leaf)  # which bytes keep, where that of all fields would be worked out each time
+
+    @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the leaf, hex."""
         return hashlib.sha256(self.leaf).hexdigest()
 
+    @functools.cache  # noqa: B019  (certificates are kept for as long as the process lives)
     def record(self, usage: int, selector: int, mtype: int) -> str:
         """Return a record that matches, in presentation form; usage 2 names the issuer."""
         der, spki = (self.leaf, self.leaf_spki) if usage == 3 else self.issuers[0]

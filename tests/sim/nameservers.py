@@ -76,23 +76,29 @@ class Zones:
     def __init__(self, owners: dict[str, str], stretch: Callable[[int], float], now: Callable[[], float]) -> None:
         self.targets = owners  # owner -> where its records are
         self.servers: list[Server] = []
+        self._of: dict[str, list[Server]] = {}  # by zone
         self.held = {owner: Held() for owner in owners}
         self.old: dict[str, list[Copy]] = {}
         self._stretch = stretch
         self._now = now
         self._signed = 0
 
+    def add(self, server: Server) -> None:
+        """Add a server, the primary of a zone before its others."""
+        self.servers.append(server)
+        self._of.setdefault(server.zone, []).append(server)
+
     def of(self, zone: str) -> list[Server]:
         """Return the servers of *zone*, the primary first."""
-        return [s for s in self.servers if s.zone == zone]
+        return self._of[zone]
 
     def primary(self, zone: str) -> Server:
         """Return the primary of *zone*."""
-        return next(s for s in self.servers if s.zone == zone and s.upstream is None)
+        return self._of[zone][0]
 
     def zone_of(self, name: str) -> str:
         """Return the zone that *name* is in."""
-        return max({s.zone for s in self.servers if name.endswith(s.zone)}, key=len)
+        return max((zone for zone in self._of if name.endswith(zone)), key=len)
 
     def askable(self, server: Server) -> bool:
         """Tell whether a resolver may get an answer that it believes from *server* now."""

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from rollover.config.models import AlertConfig, Config, DnsConfig, ServiceConfig
-from rollover.core import certificate, tlsa
 from rollover.core.errors import CannotStore, RolloverError
 from rollover.core.model import Book
 from rollover.core.report import Report
 from rollover.engine import operate
-from rollover.engine import run as runs
-from rollover.engine import tick as ticks
 from rollover.engine.adopt import adopt
 from rollover.engine.hands import Hands as EngineHands
 from rollover.engine.host import Host, core_service
@@ -27,59 +21,15 @@ from rollover.engine.material import Material
 from rollover.engine.run import HOOK, run
 from rollover.engine.status import reports
 from rollover.engine.tick import tick
-from rollover.state import vault
 from rollover.state.store import Store
 from rollover.state.vault import Vault
+from tests.sim.faster import go_faster
 from tests.sim.hands import Hands, SimEndpoints, SimNames, SimTarget
 from tests.sim.materials import Certificate
 from tests.sim.store import MemoryStore, MemoryVault
 from tests.sim.world import World
 
-#: Functions of their arguments alone: each answer is worked out once, not at every look of every process.
-PURE = (
-    certificate.parse_chain,
-    certificate.facts,
-    tlsa.valid,
-    tlsa.matches,
-    tlsa.owner_name,
-    vault._is_chain,
-    vault._is_key,
-)
-
-
-def _work_out_once() -> None:
-    for work in PURE:
-        kept = functools.lru_cache(maxsize=1 << 16)(work)
-        for name, module in list(sys.modules.items()):
-            if name.startswith("rollover.") and getattr(module, work.__name__, None) is work:
-                setattr(module, work.__name__, kept)
-
-
-_work_out_once()
-
-
-def _publish_where_there_are_files() -> None:
-    """Let status.json be written by the slower level only."""
-    for module in (runs, ticks):
-        write = module.publish_status
-
-        def publish_status(host: Host, told: Any, write: Any = write) -> None:
-            if not isinstance(host.store, MemoryStore):
-                write(host, told)
-
-        module.publish_status = publish_status  # type: ignore[attr-defined]
-
-
-_publish_where_there_are_files()
-
-
-def _stay_shorter() -> None:
-    """Let a run that waits for seconds look three times in them, not eight: nothing changes here in between."""
-    ticks.TICK = replace(runs.TICK, linger=0.5)  # type: ignore[attr-defined]
-    ticks.PAUSE = 5.0  # type: ignore[attr-defined]
-
-
-_stay_shorter()
+go_faster()
 
 
 class Crash(BaseException):
@@ -131,9 +81,11 @@ class Tool:
             self._kept.on_commit = lambda: before_commit(self.hands)
             self._kept.committed = lambda: self.hands.boundary("after a commit")
         self.config = self._configure()
+        self._services = {it.name: core_service(it, self.config) for it in self.config}
         self.vault = MemoryVault() if memory else Vault(directory / "vault")
         directory.mkdir(mode=0o700, exist_ok=True)
         self.vault.prepare()
+        self._reader = self._process() if memory else None
 
     def _configure(self) -> Config:
         shape = self.world.shape
@@ -177,7 +129,7 @@ class Tool:
         )
         return Host(
             config=self.config,
-            services={s.name: core_service(s, self.config) for s in self.config},
+            services=self._services,
             store=store,
             vault=self.vault,
             clock=self.world,
@@ -212,50 +164,42 @@ class Tool:
             )
         return ""
 
-    def made(self, target: str, record: str) -> bool:
-        """Tell whether the tool has noted a record as its own."""
+    @contextmanager
+    def _reading(self) -> Iterator[Host]:
+        """Yield what a process opens that changes nothing."""
+        if self._reader is not None:
+            yield self._reader
+            return
         host = self._process()
         try:
-            return record in map(str, host.store.managed([target])[target])
+            yield host
         finally:
-            if self._kept is None:
-                host.store.close()
+            host.store.close()
+
+    def made(self, target: str, record: str) -> bool:
+        """Tell whether the tool has noted a record as its own."""
+        with self._reading() as host:
+            return record in map(str, host.store.managed([target])[target])
 
     def book(self, service: str) -> Book:
         """Return what the tool remembers of a service."""
-        host = self._process()
-        try:
+        with self._reading() as host:
             return host.store.book(service)
-        finally:
-            if self._kept is None:
-                host.store.close()
 
     def knows(self, it: Certificate) -> bool:
         """Tell whether a certificate was handed over, and not by a hook that died before it was stored."""
-        host = self._process()
-        try:
+        with self._reading() as host:
             return it.fingerprint in host.store.fingerprints() and self.vault.has_chain(it.fingerprint)
-        finally:
-            if self._kept is None:
-                host.store.close()
 
     def reports(self) -> list[Report]:
         """Return what `status` says."""
-        host = self._process()
-        try:
+        with self._reading() as host:
             return reports(host)
-        finally:
-            if self._kept is None:
-                host.store.close()
 
     def phases(self) -> set[str]:
         """Return where the services stand, in the words of `status`; a run that died in a step left it there."""
-        host = self._process()
-        try:
+        with self._reading() as host:
             return {self._phase(host, it) for it in reports(host)}
-        finally:
-            if self._kept is None:
-                host.store.close()
 
     def _phase(self, host: Host, it: Report) -> str:
         book = host.store.book(it.name)

@@ -42,6 +42,7 @@ class World:
         self.t = 0.0
         self.skew = 0.0
         self.booted, self.boots = 0.0, 1
+        self._now: tuple[object, Instant] = (), Instant(EPOCH, 0.0, "")
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self.certificates: dict[str, Certificate] = {}
@@ -95,15 +96,15 @@ class World:
     def _make_servers(self, zone: str, copy: Copy) -> None:
         shape = self.shape
         primary = Server(f"ns0.{zone}", zone, copy, public=not shape.hidden_primary)
-        self.zones.servers.append(primary)
+        self.zones.add(primary)
         upper = primary
         for i in range(1, shape.secondaries + 1):
             delay = self.chance(f"{zone} {i}", (0.0, 0.0, 0.4, 5.0, 30.0))
             server = Server(f"ns{i}.{zone}", zone, copy, upstream=upper if shape.chained else primary, delay=delay)
-            self.zones.servers.append(server)
+            self.zones.add(server)
             upper = server
         if shape.anycast:  # a node that answers others under the last one's address; never more than `settle` behind
-            self.zones.servers.append(
+            self.zones.add(
                 Server(f"far node of {upper.label}", zone, copy, upstream=upper, seen=False, delay=shape.settle * 0.9)
             )
 
@@ -136,7 +137,11 @@ class World:
 
     def now(self) -> Instant:
         """Return this instant on the clocks of the tool's host."""
-        return Instant(self.wall() + timedelta(seconds=self.skew), self.t - self.booted, f"boot {self.boots}")
+        clocks = self.t, self.skew, self.booted, self.boots
+        if clocks != self._now[0]:
+            wall = self.wall() + timedelta(seconds=self.skew)
+            self._now = clocks, Instant(wall, self.t - self.booted, f"boot {self.boots}")
+        return self._now[1]
 
     async def sleep(self, seconds: float) -> None:
         """Let time pass for the tool."""
@@ -211,8 +216,9 @@ class World:
         for mail in self.mail.values():
             for host in {place.host for place in mail.places}:
                 owner = f"_{PORT}._tcp.{host}."
+                presentable = mail.presentable(host)
                 for records in self.zones.may_be_held(owner):
-                    for name in mail.presentable(host):
+                    for name in presentable:
                         if not valid(records, self.certificates[name]):
                             wrong.add((owner, records, name))
         return wrong
@@ -309,6 +315,17 @@ class World:
     def check(self) -> None:
         """Fail if mail would be deferred by what the tool did."""
         wrong = self.pairs()
+        if self.standing:
+            shown = {
+                (f"_{PORT}._tcp.{host}.", it)
+                for m in self.mail.values()
+                for host in {p.host for p in m.places}
+                for it in m.presentable(host)
+            }
+            self.standing = {pair: why for pair, why in self.standing.items() if (pair[0], pair[2]) in shown}
+        if not wrong:
+            self.excused = {}  # an excuse ends with its cause
+            return
         blind = set[tuple[str, Records]]().union(*self.blind.values())
         for pair in wrong - set(self.excused):
             until, why = self.unseen.get((pair[0], pair[1]), (0.0, ""))
@@ -317,19 +334,10 @@ class World:
             if self.t < until:
                 self.excused[pair] = why
                 self.met[why] += 1
-        shown = {
-            (f"_{PORT}._tcp.{p.host}.", it)
-            for m in self.mail.values()
-            for p in m.places
-            for it in m.presentable(p.host)
-        }
-        self.standing = {pair: why for pair, why in self.standing.items() if (pair[0], pair[2]) in shown}
         for pair in wrong & set(self.standing) - set(self.excused):
             self.excused[pair] = self.standing[pair]
             self.met[self.standing[pair]] += 1
-        self.excused = {
-            pair: why for pair, why in self.excused.items() if pair in wrong
-        }  # an excuse ends with its cause
+        self.excused = {pair: why for pair, why in self.excused.items() if pair in wrong}
         for owner, records, name in sorted(wrong - set(self.excused), key=repr):
             held = ", ".join(sorted(self.told(r) for r in records)) or "nothing"
             raise Violation(f"at {self.t:g}: {name} may be presented at {owner} while a resolver may hold {held}")

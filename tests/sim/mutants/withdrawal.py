@@ -36,7 +36,7 @@ def _(patch: Any) -> None:
 def _(patch: Any) -> None:
     def note_shown(host: Any, it: View) -> None:
         credentials = dict(it.world.credentials)
-        credentials |= {c.fingerprint: c for _, _, c in it.presented() if it.known(c)}
+        credentials |= {c.fingerprint: c for _, _, c in it.presented if it.known(c)}
         neighbours.note_shown(host, replace(it, world=replace(it.world, credentials=credentials)))
 
     patch.setattr(run, "note_shown", note_shown)

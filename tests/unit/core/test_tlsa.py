@@ -332,4 +332,4 @@ def test_a_foreign_combination_needs_its_own_record() -> None:
     """Beside somebody's 3 1 2 a new key gets its own 3 1 2, though only 3 1 1 is configured."""
     ours, foreign = Chain((Link(b"c", b"k"),)), record(Chain((Link(b"o", b"o"),)), (3, 1, 2))
 
-    assert needed(ours, [foreign], [(3, 1, 1)]) == {record(ours, (3, 1, 1)), record(ours, (3, 1, 2))}
+    assert needed(ours, frozenset({foreign}), ((3, 1, 1),)) == {record(ours, (3, 1, 1)), record(ours, (3, 1, 2))}
