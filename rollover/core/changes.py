@@ -132,7 +132,7 @@ def _wrong_ttl(view: View, owner: OwnerSighting) -> bool:
 
 def _change(view: View, owner: OwnerSighting, current: RRset, after: RRset) -> OwnerChange:
     primary = owner.primary
-    wildcard = primary is not None and bool(primary.wildcard)
+    wildcard = primary.wildcard if primary is not None else ""
     if view.world.service.ttl is not None:
         ttl = view.world.service.ttl
     elif primary is not None and current:

@@ -31,15 +31,15 @@ class OwnerChange:
     """The change of one RRset, with the exact RRset that it was computed from.
 
     *owner*: the name that resolvers ask; *target*: where the records live. *expect*: what the
-    primary serves; made from a *wildcard*, it does not exist at the target, and *add* then has to
-    carry what the wildcard gave, or it would be shadowed. *ttl* in seconds.
+    primary serves; made from *wildcard*, an absolute name, it does not exist at the target, and *add* then has
+    to carry what the wildcard gave, or it would be shadowed. *wildcard* is empty for an own RRset. *ttl* in seconds.
     """
 
     owner: str
     target: str
     zone: str
     expect: RRset
-    wildcard: bool
+    wildcard: str
     add: RRset
     delete: RRset
     ttl: int

@@ -58,14 +58,14 @@ class Change:
     """What is to become of one RRset. *ttl* in seconds, for all records added.
 
     *owner_target*: where the records live, the end of the CNAMEs. *expect*: what the primary served
-    there when this was decided; with *expect_wildcard* that came from a wildcard, and the name has
-    no TLSA records of its own.
+    there when this was decided; with *expect_wildcard*, an absolute name, that came from this wildcard,
+    and the name has no TLSA records of its own.
     """
 
     owner_target: str
     zone: str
     expect: RRset
-    expect_wildcard: bool
+    expect_wildcard: str
     add: RRset
     delete: RRset
     ttl: int
@@ -129,6 +129,8 @@ async def update(changes: Sequence[Change], settings: DnsSettings, clock: Clock)
     wire = dns.update.UpdateMessage(to_name(zone))
     for change in changes:
         _require(wire, to_name(change.owner_target), change.present)
+        if change.expect_wildcard:  # taken away meanwhile, a copy of it would switch DANE on again
+            _require(wire, to_name(change.expect_wildcard), change.expect)
     for change in changes:
         owner = to_name(change.owner_target)
         # Additions first: at no point of its processing is the RRset empty.

@@ -131,7 +131,7 @@ def _removals(view: View, chain: Chain, remove: Sequence[Tlsa]) -> list[OwnerCha
                 f"without {', '.join(map(str, sorted(gone)))} senders would refuse what is served at {owner.target}",
                 hint="remove all records of that usage, selector and matching type, or none",
             )
-        changes.append(OwnerChange(owner.owner, owner.target, owner.zone, current, False, EMPTY, gone, primary.own_ttl))
+        changes.append(OwnerChange(owner.owner, owner.target, owner.zone, current, "", EMPTY, gone, primary.own_ttl))
     if left:
         raise UsageError(
             f"no such record: {', '.join(map(str, sorted(left)))}",

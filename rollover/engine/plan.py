@@ -88,11 +88,7 @@ def _steps(host: Host, world: World, seen: Sighting) -> Iterator[str]:
 
 def _update(now: datetime, change: OwnerChange) -> Iterator[str]:
     for rr in sorted(change.expect):
-        yield (
-            f"  {stamp(now)}  prereq yxrrset {change.target} TLSA {rr}"
-            if not change.wildcard
-            else f"  {stamp(now)}  (from a wildcard) {rr}"
-        )
+        yield (f"  {stamp(now)}  prereq yxrrset {change.wildcard or change.target} TLSA {rr}")
     for rr in sorted(change.add):
         yield f"  {stamp(now)}  update add {change.target} {change.ttl} TLSA {rr}"
 

@@ -158,7 +158,7 @@ def _removal(world: World, owner: OwnerSighting) -> OwnerChange | None:
             f"without our records {owner.target} would have {', '.join(map(str, sorted(rest)))}, which what is served does not match",
             hint=f'remove those first: `rollover adopt {world.service.name} --remove "RDATA"`; if another service needs them, release without --withdraw',
         )
-    return OwnerChange(owner.owner, owner.target, owner.zone, primary.rrset, False, EMPTY, ours, primary.own_ttl)
+    return OwnerChange(owner.owner, owner.target, owner.zone, primary.rrset, "", EMPTY, ours, primary.own_ttl)
 
 
 def _held_for(world: World, seen: Sighting) -> float | None:

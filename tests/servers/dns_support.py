@@ -94,7 +94,7 @@ class Hand:
             owner_target=seen.target,
             zone=seen.zone,
             expect=primary.rrset if expect is None else expect,
-            expect_wildcard=bool(primary.wildcard),
+            expect_wildcard=primary.wildcard,
             add=frozenset(add),
             delete=frozenset(delete),
             ttl=ttl if ttl is not None else primary.own_ttl or 20,

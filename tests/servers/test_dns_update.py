@@ -37,6 +37,7 @@ from tests.servers.dns_support import SPARE, Hand, fake, forward, many, records,
 LAB_OPTIONS = {"ttl": 20, "senders": False, "ports": (25, 587)}
 SUBMISSION = "_587._tcp.mail.example.test."
 IMAPS = "_993._tcp.mail.example.test."
+WILDCARD = f"*._tcp.{at.HOST}"
 
 
 @pytest.fixture
@@ -137,6 +138,21 @@ class TestApplied:
         lab.primary.update(f"update add {at.OWNER} 20 TLSA {fake(2)}")
         with pytest.raises(ChangedUnderUs, match="YXRRSET"):
             hand.update(change)
+
+    @pytest.mark.parametrize(
+        "meanwhile",
+        [f"update delete {WILDCARD} TLSA", f"update add {WILDCARD} 20 TLSA {fake(2)}"],
+        ids=["taken away", "changed"],
+    )
+    @pytest.mark.lab(owner="wildcard", senders=False)
+    def test_a_wildcard_that_is_another_one_now(self, lab: Lab, meanwhile: str) -> None:
+        """What was copied from a wildcard is not what it gives any more: taken away, it would switch DANE on again."""
+        hand = Hand(lab)
+        change = hand.change(add=[*records(lab.old.tlsa), fake(1)])
+        lab.primary.update(meanwhile)
+        with pytest.raises(ChangedUnderUs, match="NXRRSET"):
+            hand.update(change)
+        assert str(fake(1)) not in lab.primary.tlsa().records
 
 
 class TestPrerequisites:
@@ -275,9 +291,7 @@ class TestRefused:
     def test_not_the_primary_of_the_zone(self, clean_lab: Lab) -> None:
         """NOTAUTH: a zone that is none there."""
         hand = Hand(clean_lab)
-        change = Change(
-            "_25._tcp.mail.example.test.", "mail.example.test.", EMPTY, False, frozenset([fake(1)]), EMPTY, 20
-        )
+        change = Change("_25._tcp.mail.example.test.", "mail.example.test.", EMPTY, "", frozenset([fake(1)]), EMPTY, 20)
         with pytest.raises(NotAuthoritative, match=r"127\.0\.0\.53 is not the primary of zone mail") as e:
             hand.update(change)
         assert e.value.exit_code == EX_CONFIG
@@ -285,7 +299,7 @@ class TestRefused:
     def test_owner_outside_of_the_zone(self, clean_lab: Lab) -> None:
         """NOTZONE: an owner that is not in the zone."""
         hand = Hand(clean_lab)
-        change = Change("_25._tcp.mail.dane.test.", at.DOMAIN, EMPTY, False, frozenset([fake(1)]), EMPTY, 20)
+        change = Change("_25._tcp.mail.dane.test.", at.DOMAIN, EMPTY, "", frozenset([fake(1)]), EMPTY, 20)
         with pytest.raises(NotZone, match=r"_25\._tcp\.mail\.dane\.test\. is not in zone example\.test\."):
             hand.update(change)
 

@@ -511,6 +511,19 @@ WRITTEN: tuple[tuple[str, int, list[Event]], ...] = (
             ("bad signatures", 0),
         ],
     ),
+    (
+        "an update does not ask for the wildcard that it copies",
+        53012,
+        [
+            ("deploy that is killed", 2),
+            ("a kill when it is due", 7),
+            ("somebody deletes all", 6),
+            ("a fault when a person looks", 18),
+            ("rollback", 15),
+            ("somebody deletes all", 17),
+            ("wait until it is due", 18),
+        ],
+    ),
 )
 
 #: No schedule has seen these yet: rules that stand behind others, or orders of events that are rarer still.

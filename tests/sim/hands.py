@@ -26,7 +26,7 @@ from rollover.dns.errors import ChangedUnderUs, OutcomeUnknown, PrimaryUnreachab
 from rollover.dns.update import Applied, Change, ReadBack
 from rollover.mail.target import Finding
 from tests.sim.materials import EPOCH
-from tests.sim.nameservers import Records, Server
+from tests.sim.nameservers import NOTHING, Landing, Records, Required, Server
 from tests.sim.world import Violation, World
 
 if TYPE_CHECKING:
@@ -52,6 +52,12 @@ def records_of(rrset: RRset) -> Records:
 
 def _label(server: Server, primary: bool) -> str:
     return f"primary {server.label}" if primary else server.label
+
+
+def prerequisites(change: OwnerChange) -> list[Required]:
+    """Return the RRsets that have to be there, to the last record, for an update to be applied."""
+    expect = records_of(change.expect)
+    return [(change.target, NOTHING), (change.wildcard, expect)] if change.wildcard else [(change.target, expect)]
 
 
 def world_nodes(world: World, server: Server) -> list[Server]:
@@ -181,19 +187,18 @@ class SimNames:
         if abs(world.skew) > FUDGE:
             raise TsigBadTime(zone=zone, server=label, theirs=world.wall(), ours=world.now().wall)
         fault = self.hands.take("refused", "answer lost", "delayed", "not applied", "lost")
-        its = [
-            (c.target, records_of(c.expect), c.wildcard, records_of(c.add), records_of(c.delete), c.ttl)
-            for c in changes
-        ]
+        its = [(c.target, records_of(c.expect), records_of(c.add), records_of(c.delete), c.ttl) for c in changes]
+        required = [it for c in changes for it in prerequisites(c)]
         self.hands.boundary("before the update")
         if fault == "refused":
             raise UpdateRefused(zone=zone, server=label, key="key", owners=names)
         if fault == "delayed":
             world.updates_in_flight += 1
-            for name, expect, _, add, delete, _ in its:
+            for name, expect, add, delete, _ in its:
                 world.in_flight[name].append((expect - delete) | add)
             world.later(
-                world.chance(f"lands {len(world.log)}", (3.0, 60.0, 290.0)), lambda: self._lands_late(zone, its)
+                world.chance(f"lands {len(world.log)}", (3.0, 60.0, 290.0)),
+                lambda: self._lands_late(zone, required, its),
             )
         if fault in ("delayed", "lost"):
             world.wait(5.0)
@@ -201,9 +206,9 @@ class SimNames:
         if fault == "not applied":
             return
         told = "; ".join(
-            f"+{sorted(map(world.told, a - e))} -{sorted(map(world.told, d))} TTL {ttl}" for _, e, _, a, d, ttl in its
+            f"+{sorted(map(world.told, a - e))} -{sorted(map(world.told, d))} TTL {ttl}" for _, e, a, d, ttl in its
         )
-        applied = world.land(zone, its)
+        applied = world.land(zone, required, its)
         world.say(f"update of {zone} {told}" if applied else f"update of {zone}: prerequisite not met")
         self.hands.boundary("after the update")
         if fault == "answer lost":
@@ -211,11 +216,11 @@ class SimNames:
         if not applied:
             raise ChangedUnderUs(zone=zone, server=label, owners=names, rcode="NXRRSET")
 
-    def _lands_late(self, zone: str, its: list[tuple[str, Records, bool, Records, Records, int]]) -> None:
+    def _lands_late(self, zone: str, required: list[Required], its: list[Landing]) -> None:
         self.world.updates_in_flight -= 1
-        for name, expect, _, add, delete, _ in its:
+        for name, expect, add, delete, _ in its:
             self.world.in_flight[name].remove((expect - delete) | add)
-        applied = self.world.land(zone, its, late=True)
+        applied = self.world.land(zone, required, its, late=True)
         self.world.say(f"a late update of {zone} {'lands' if applied else 'does not meet its prerequisite'}")
 
     async def read_back(self, changes: Sequence[OwnerChange], *, once: bool = False) -> list[ReadBack]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 
 Records = frozenset[str]
 NOTHING: Records = frozenset()
+Required = tuple[str, Records]  # a prerequisite of an update: a name, and the exact records that it has
+Landing = tuple[str, Records, Records, Records, int]  # of an update: name, what it was computed from, add, delete, TTL
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import TypeVar
 from rollover.core.timing import Instant  # a value of the tool's interface to time, no rule
 from tests.sim.mailhost import MailHost, Place
 from tests.sim.materials import EPOCH, Certificate, certificate
-from tests.sim.nameservers import NOTHING, Copy, Node, Records, Server, Zones
+from tests.sim.nameservers import Copy, Landing, Node, Records, Required, Server, Zones
 from tests.sim.rules import valid
 from tests.sim.shape import HOSTS, Shape
 
@@ -366,16 +366,14 @@ class World:
         labels = name.split(".")
         return {".".join(["*", *labels[i:]]) for i in range(1, len(labels))}
 
-    def land(
-        self, zone: str, changes: list[tuple[str, Records, bool, Records, Records, int]], *, late: bool = False
-    ) -> bool:
-        """Let an update arrive: (name, expected, from a wildcard, add, delete, ttl). Applied whole or not at all."""
+    def land(self, zone: str, required: list[Required], changes: list[Landing], *, late: bool = False) -> bool:
+        """Let an update arrive. Applied whole or, where a prerequisite is not met, not at all."""
         primary = self.zones.primary(zone)
-        for name, expect, wildcard, *_ in changes:
+        for name, records in required:
             own = primary.copy.nodes.get(name, Node())
-            if own.cname or own.records != (NOTHING if wildcard else expect):
+            if own.cname or own.records != records:
                 return False
-        for name, _, _, add, delete, ttl in changes:
+        for name, _, add, delete, ttl in changes:
             before = primary.copy.nodes.get(name, Node()).records
             if gone := {r for r in delete if (name, r) in self.foreign}:  # what it copied from a wildcard is its own
                 raise Violation(

@@ -9,6 +9,7 @@ from rollover.core import changes, machine, view
 from rollover.core.tlsa import EMPTY
 from rollover.core.view import View
 from rollover.engine import look, run
+from tests.sim import hands
 from tests.sim.mutants.registry import mutant, nothing
 
 
@@ -64,3 +65,9 @@ def _(patch: Any) -> None:
 def _(patch: Any) -> None:
     for module in (changes, machine):
         patch.setattr(module, "switched_off", lambda view, owner: False)
+
+
+@mutant("an update does not ask for the wildcard that it copies", "wildcard", "somebody deletes all")
+def _(patch: Any) -> None:
+    whole = hands.prerequisites
+    patch.setattr(hands, "prerequisites", lambda change: whole(change)[:1])

@@ -100,7 +100,7 @@ def test_protection_removes_nothing_and_keeps_the_ttl() -> None:
     """Records go in one by one, and the RRset keeps its TTL."""
     change = plan(protecting, look(owner(server("B", "ns1", primary=True, ttl=77)), "A"))
 
-    assert change == OwnerChange(OWNER, OWNER, "example.org.", r("B"), False, r("A"), r(""), 77)
+    assert change == OwnerChange(OWNER, OWNER, "example.org.", r("B"), "", r("A"), r(""), 77)
     assert change.result == r("A B")
 
 
@@ -248,7 +248,7 @@ def test_the_first_explicit_record_under_a_wildcard_carries_what_the_wildcard_ga
     change = plan(publishing, look(wildcard("A X:312")), goal="B", managed="")
 
     assert change is not None
-    assert change.wildcard
+    assert change.wildcard == "*._tcp.mail.example.org."
     assert change.add == change.result == r("A X:312 B B:312")
     assert change.delete == r("")
 
@@ -383,7 +383,7 @@ def gate(seen: Sighting, delete: str = "", add: str = "", **it: Any) -> bool:
     """Tell whether the gate lets a change of the first owner pass."""
     found = view(seen, **it)
     expect = only(found).primary.rrset  # type: ignore[union-attr]
-    change = OwnerChange(OWNER, only(found).target, "example.org.", expect or r(""), False, r(add), r(delete), TTL)
+    change = OwnerChange(OWNER, only(found).target, "example.org.", expect or r(""), "", r(add), r(delete), TTL)
     return safe(found, change)
 
 
@@ -413,17 +413,17 @@ def test_the_gate_of_every_update(*, passed: bool, expected: bool) -> None:
 def test_the_gate_looks_at_every_name_of_a_common_target() -> None:
     """What the other name presents counts, though the change was computed for the first."""
     found = shared("A B", "B", "A", goal="B", active="B")
-    change = OwnerChange(OWNER, "t.example.org.", "example.org.", r("A B"), False, r(""), r("A"), TTL)
+    change = OwnerChange(OWNER, "t.example.org.", "example.org.", r("A B"), "", r(""), r("A"), TTL)
 
     assert not safe(found, change)
 
 
 def test_under_a_wildcard_the_gate_compares_with_what_the_wildcard_gave() -> None:
     """An explicit record alone would take away what is served."""
-    found = view(look(wildcard("A")), goal="B")
+    found, above = view(look(wildcard("A")), goal="B"), "*._tcp.mail.example.org."
 
-    assert not safe(found, OwnerChange(OWNER, OWNER, "example.org.", r("A"), True, r("B"), r(""), TTL))
-    assert safe(found, OwnerChange(OWNER, OWNER, "example.org.", r("A"), True, r("A B"), r(""), TTL))
+    assert not safe(found, OwnerChange(OWNER, OWNER, "example.org.", r("A"), above, r("B"), r(""), TTL))
+    assert safe(found, OwnerChange(OWNER, OWNER, "example.org.", r("A"), above, r("A B"), r(""), TTL))
 
 
 def test_an_unsafe_update_is_not_sent_and_reported() -> None:

@@ -120,7 +120,7 @@ def test_an_unknown_certificate_at_another_service_is_guarded_and_never_publishe
     view = View(looker.world(seen=seen), seen)
     (at,) = seen.owners
     own = frozenset({record(mine, (3, 1, 1))})
-    change = OwnerChange(OWNER, OWNER, at.zone, EMPTY, False, own, EMPTY, 3600)
+    change = OwnerChange(OWNER, OWNER, at.zone, EMPTY, "", own, EMPTY, 3600)
 
     assert stranger in view.guarded(at)
     assert not view.publishable(stranger, at)
@@ -144,7 +144,7 @@ def test_a_certificate_that_only_shares_a_key_with_one_of_the_vault_is_guarded_b
     its = frozenset({record(copied, (3, 0, 1))})
 
     assert copied in view.guarded(at)
-    assert not safe(view, OwnerChange(OWNER, OWNER, at.zone, records, False, EMPTY, its, 3600))
+    assert not safe(view, OwnerChange(OWNER, OWNER, at.zone, records, "", EMPTY, its, 3600))
 
 
 def test_an_unknown_certificate_that_has_just_gone_is_guarded_for_as_long_as_an_old_process_may_live(
@@ -162,7 +162,7 @@ def test_an_unknown_certificate_that_has_just_gone_is_guarded_for_as_long_as_an_
         view = View(Looker(it, name).world(seen=seen), seen)
         (at,) = seen.owners
         needed = own | {record(chain_of(tmp_path / "b"), (3, 1, 1))}
-        return safe(view, OwnerChange(OWNER, OWNER, at.zone, EMPTY, False, needed, EMPTY, 3600))
+        return safe(view, OwnerChange(OWNER, OWNER, at.zone, EMPTY, "", needed, EMPTY, 3600))
 
     enter(looker, seen_with(it, mine), {}, proving=False)
     assert not may_be_made("rsa")
