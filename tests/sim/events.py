@@ -50,6 +50,8 @@ def _toggle_away(p: Play, n: int) -> None:
     servers = [s for s in p.world.zones.servers if s.seen]
     server = servers[n % len(servers)]
     server.reached = not server.reached
+    if server.edited and not server.reached:
+        p.world.edited_unseen(server.zone)
     p.world.say(f"{server.label} can {'' if server.reached else 'not '}be reached")
 
 

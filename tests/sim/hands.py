@@ -147,7 +147,7 @@ class SimNames:
                 ServerAnswer(_label(server, p), server.zone, p, public, reached=False, problem="timed out")
                 for p, public in roles
             ]
-        server.unseen = False
+        server.unseen = server.edited = False
         if server.upstream is None:
             self.world.primary_seen(server.zone)
         else:

@@ -58,6 +58,7 @@ class Server:
     asked_until: float = float("inf")
     listed: bool = True  # in the NS RRset
     restored: bool = False  # it has an old copy that somebody restored, or took it from one that has
+    edited: bool = False  # somebody changed the zone on it, and the tool has not asked it since
     unseen: bool = False  # it was restored from an old copy, and the tool has not asked it since
 
 

@@ -141,6 +141,7 @@ class Play:
             why_not = "an administrator raised a TTL and changed the records"
             self.world.nobody_saw(self.world.zones.primary(zone), why_not, passed_on=200.0)
         self.world.zones.edit(zone, name, node)
+        self.world.zones.primary(zone).edited = True
         if not self.world.zones.primary(zone).reached:
             self.world.edited_unseen(zone)
         self.world.switched(zone, name, was_on=there)
