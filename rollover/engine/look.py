@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rollover.core.certificate import facts, parse_chain
 from rollover.core.errors import RolloverError
+from rollover.core.ledger import held
 from rollover.core.model import Book, Credential, State, World
 from rollover.core.problems import KINDS, Problem
 from rollover.core.sighting import Endpoint, EndpointSighting, Outcome, Sighting
@@ -182,7 +183,7 @@ class Looker:
             if ns.servers:
                 for label, it in servers.items():
                     left = not_in_future(codec.instant_in(it["left"]) or now, now)
-                    if label not in after and (not dns.clock_agrees or elapsed(left, now) <= it["ttl"]):
+                    if label not in after and (not dns.clock_agrees or elapsed(left, now) <= held(it["ttl"])):
                         after[label] = {"left": codec.instant_out(left), "ttl": it["ttl"]}
                 if after != servers:
                     self.host.store.save_zone(zone, servers=after)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.sim.leading import lead
 from tests.sim.materials import certificate
-from tests.sim.nameservers import Node
+from tests.sim.nameservers import NS_TTL, ROUNDED_UP, Node
 
 if TYPE_CHECKING:
     from tests.sim.mailhost import MailHost, Place
@@ -152,18 +152,18 @@ def _ttl(p: Play, n: int) -> None:
     zone, name = p.world.own_name(_owner(p, n))
     node = p.world.zones.primary(zone).copy.nodes.get(name)
     # Raised and lowered between two looks, nobody could know of it.
-    if node is not None and node.records and not p.ttl_unseen:
+    if node is not None and node.records and zone not in p.world.ttl_unseen:
         p.admin(
             zone, name, Node(node.records, (30, 60, 100, 300)[n % 4]), f"sets the TTL to {(30, 60, 100, 300)[n % 4]}"
         )
-        p.ttl_unseen = True
+        p.world.ttl_unseen.add(zone)
 
 
 def _leave_ns(p: Play, n: int) -> None:
     server = _secondary(p, n)
     others = [s for s in p.world.zones.of(server.zone) if s.public and s.listed and s.seen and s is not server]
     if server.listed and others:
-        server.listed, server.asked_until = False, p.world.t + 100.0
+        server.listed, server.asked_until = False, p.world.t + NS_TTL + ROUNDED_UP
         p.world.zones.remember(server)
         p.world.say(f"{server.label} leaves the NS RRset")
 

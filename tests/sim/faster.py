@@ -15,12 +15,14 @@ from rollover.core import certificate, report, servers, tlsa
 from rollover.engine import run as runs
 from rollover.engine import tick as ticks
 from rollover.engine.host import Host
-from rollover.state import vault
+from rollover.state import codec, vault
 from tests.sim.store import MemoryStore
 
 PURE = (
     certificate.parse_chain,
+    certificate.parse_key,
     certificate.facts,
+    codec.json_in,
     tlsa.combinations,
     tlsa.needed,
     tlsa.owner_name,

@@ -26,14 +26,13 @@ from rollover.dns.errors import ChangedUnderUs, OutcomeUnknown, PrimaryUnreachab
 from rollover.dns.update import Applied, Change, ReadBack
 from rollover.mail.target import Finding
 from tests.sim.materials import EPOCH
-from tests.sim.nameservers import NOTHING, Landing, Records, Required, Server
+from tests.sim.nameservers import NOTHING, NS_TTL, Landing, Records, Required, Server
 from tests.sim.world import Violation, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 FUDGE = 300.0  # seconds that the clocks of both ends of a TSIG exchange may differ
-NS_TTL = 120
 
 chain_of = functools.cache(parse_chain)
 
@@ -73,6 +72,7 @@ class Hands:
         self.boundary = boundary
         self.fault = ""
         self.struck = ""  # the last one that did
+        self.asked: set[str] = set()  # zones whose primary has answered this process
 
     def take(self, *faults: str) -> str:
         """Return the fault that is due if it is one of *faults*; it happens once."""
@@ -149,6 +149,7 @@ class SimNames:
             ]
         server.unseen = server.edited = False
         if server.upstream is None:
+            self.hands.asked.add(server.zone)
             self.world.primary_seen(server.zone)
         else:
             self.world.secondary_seen(server)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 
 Records = frozenset[str]
 NOTHING: Records = frozenset()
+NS_TTL = 120
+ROUNDED_UP = 3  # seconds that resolver and sender add to a TTL, whole seconds being all that they count
 Required = tuple[str, Records]  # a prerequisite of an update: a name, and the exact records that it has
 Landing = tuple[str, Records, Records, Records, int]  # of an update: name, what it was computed from, add, delete, TTL
 
@@ -80,6 +82,7 @@ class Zones:
         self.targets = owners  # owner -> where its records are
         self.servers: list[Server] = []
         self._of: dict[str, list[Server]] = {}  # by zone
+        self._zones: dict[str, str] = {}  # by name
         self.held = {owner: Held() for owner in owners}
         self.old: dict[str, list[Copy]] = {}
         self._stretch = stretch
@@ -90,6 +93,7 @@ class Zones:
         """Add a server, the primary of a zone before its others."""
         self.servers.append(server)
         self._of.setdefault(server.zone, []).append(server)
+        self._zones.clear()
 
     def of(self, zone: str) -> list[Server]:
         """Return the servers of *zone*, the primary first."""
@@ -101,7 +105,9 @@ class Zones:
 
     def zone_of(self, name: str) -> str:
         """Return the zone that *name* is in."""
-        return max((zone for zone in self._of if name.endswith(zone)), key=len)
+        if name not in self._zones:
+            self._zones[name] = max((zone for zone in self._of if name.endswith(zone)), key=len)
+        return self._zones[name]
 
     def askable(self, server: Server) -> bool:
         """Tell whether a resolver may get an answer that it believes from *server* now."""

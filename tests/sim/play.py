@@ -27,7 +27,6 @@ class Play:
         self.tool = Tool(self.world, directory, loop, memory=memory)
         self.truth = Truth(self.world, self.tool)
         self.met: Counter[tuple[str, str]] = Counter()
-        self.ttl_unseen = False
         self.newest: dict[str, str] = {}  # by service, what was handed over last, unless a person went back since
         self._made = 0
         for name in self.world.mail:
@@ -66,8 +65,6 @@ class Play:
             self.truth.nothing_good_is_given_up(self.newest, given_up)
             if not fault and not became:
                 self.truth.what_fails_is_taken_back()
-            primaries = [s for s in self.world.zones.servers if s.upstream is None]
-            self.ttl_unseen = self.ttl_unseen and any(not s.reached for s in primaries)
 
     def deploy(
         self, n: int, *, same_key: bool = False, broken: bool = False, die_in: int = 0, die_at: str = ""
@@ -116,8 +113,8 @@ class Play:
 
     def rollback(self, n: int) -> None:
         """Ask for the previous certificate."""
-        self.newest.pop(self.service(n), None)
-        self.tool.rollback(self.service(n))
+        if self.tool.rollback(self.service(n)) in ("", "killed"):  # or it was refused, and nothing is as a person asked
+            self.newest.pop(self.service(n), None)
         self.world.check()
 
     def pause(self, n: int) -> None:
@@ -137,7 +134,7 @@ class Play:
         self.world.say(f"an administrator of {zone} {what}")
         why = f"an administrator {what.split(' of ', maxsplit=1)[0].split(' to ', maxsplit=1)[0]}"
         there = bool(self.world.zones.primary(zone).copy.lookup(name)[0].records)
-        if self.ttl_unseen:
+        if zone in self.world.ttl_unseen:
             why_not = "an administrator raised a TTL and changed the records"
             self.world.nobody_saw(self.world.zones.primary(zone), why_not, passed_on=200.0)
         self.world.zones.edit(zone, name, node)

@@ -144,6 +144,7 @@ class Tool:
         host = self._process()
         self.looked_at, self.began = set(), self.world.t
         self.died_at, self._mortal = "", self.die_in > 0
+        self.hands.asked.clear()
         try:
             coroutine: Coroutine[Any, Any, Any] = work(host)
             result = self.loop.run_until_complete(coroutine)
@@ -158,6 +159,8 @@ class Tool:
             self.die_in, self.die_at, self._mortal, self.hands.fault = 0, "", False, ""
             if self._kept is None:
                 host.store.close()
+        if self.hands.struck != "state disk full":  # then it could note nothing
+            self.world.ttl_unseen -= self.hands.asked
         for it in self.reports():
             self.world.say(
                 f"{what}: {it.phase}, {it.level}: {it.summary[-90:]} {sorted({d.problem.code for d in it.problems})}"

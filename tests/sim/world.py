@@ -18,14 +18,13 @@ from typing import TypeVar
 from rollover.core.timing import Instant  # a value of the tool's interface to time, no rule
 from tests.sim.mailhost import MailHost, Place
 from tests.sim.materials import EPOCH, Certificate, certificate
-from tests.sim.nameservers import Copy, Landing, Node, Records, Required, Server, Zones
+from tests.sim.nameservers import ROUNDED_UP, Copy, Landing, Node, Records, Required, Server, Zones
 from tests.sim.rules import valid
 from tests.sim.shape import HOSTS, Shape
 
 T = TypeVar("T")
 ZONE, OTHER_ZONE = "example.test.", "dane.test."
 PORT = 25
-ROUNDED_UP = 3  # seconds that resolver and sender add to a TTL, whole seconds being all that they count
 UNSEEN = "an administrator changed what the tool could not look at"
 LANDS_FOR = 300.0  # seconds in which a delayed update is still accepted: the TSIG fudge
 
@@ -54,6 +53,7 @@ class World:
         self.blind: defaultdict[str, set[tuple[str, Records]]] = defaultdict(
             set
         )  # by zone: made on a primary out of reach
+        self.ttl_unseen: set[str] = set()  # zones in which somebody changed a TTL that no process has noted yet
         self.met: Counter[str] = Counter()
         self.foreign: set[tuple[str, str]] = set()  # (name, record) that an administrator made
         self.off: set[str] = set()  # names whose records somebody took away: DANE is off there
