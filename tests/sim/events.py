@@ -51,7 +51,7 @@ def _toggle_away(p: Play, n: int) -> None:
     server = servers[n % len(servers)]
     server.reached = not server.reached
     if server.edited and not server.reached:
-        p.world.edited_unseen(server.zone)
+        p.world.judge.edited_unseen(server.zone)
     p.world.say(f"{server.label} can {'' if server.reached else 'not '}be reached")
 
 
@@ -59,7 +59,7 @@ def _toggle_signature(p: Play, n: int) -> None:
     server = _secondary(p, n)
     p.world.zones.remember(server)
     server.badly_signed = not server.badly_signed
-    p.world.excuse("a server's signatures were mended over an RRset that nobody could fetch before")
+    p.world.judge.excuse("a server's signatures were mended over an RRset that nobody could fetch before")
     p.world.say(f"the signatures of {server.label} are {'bad' if server.badly_signed else 'good'}")
 
 
@@ -80,7 +80,7 @@ def _relapse(p: Play, n: int) -> None:
                 p.world.zones.serve(node, server.copy)
         p.world.zones.serve(server, old[-1 - n % len(old)])
         p.relapsed(server)
-        p.world.excuse("a secondary was restored from an old copy")
+        p.world.judge.excuse("a secondary was restored from an old copy")
 
 
 def _restored(p: Play, n: int) -> None:
@@ -107,7 +107,7 @@ def _foreign(p: Play, n: int) -> None:
     )[n % 7]
     if record not in node.records:
         if not p.tool.made(p.world.zones.targets[_owner(p, n)], record):  # or nobody can tell whose it is
-            p.world.foreign.add((name, record))
+            p.world.judge.foreign.add((name, record))
         p.admin(zone, name, Node(node.records | {record}, node.ttl), f"adds {record[:16]}")
 
 
@@ -128,7 +128,7 @@ def _blip(p: Play, n: int) -> None:
             zone, name, Node(frozenset({certificate("x").record(3, 1, 1)}), node.ttl), "changes the records by mistake"
         )
         p.world.wait((0.0, 2.0, 40.0)[n % 3])
-        p.world.excuse("an administrator replaced what is served")
+        p.world.judge.excuse("an administrator replaced what is served")
         p.admin(zone, name, Node(node.records, node.ttl), "changes them back")
 
 
@@ -152,11 +152,11 @@ def _ttl(p: Play, n: int) -> None:
     zone, name = p.world.own_name(_owner(p, n))
     node = p.world.zones.primary(zone).copy.nodes.get(name)
     # Raised and lowered between two looks, nobody could know of it.
-    if node is not None and node.records and zone not in p.world.ttl_unseen:
+    if node is not None and node.records and zone not in p.world.judge.ttl_unseen:
         p.admin(
             zone, name, Node(node.records, (30, 60, 100, 300)[n % 4]), f"sets the TTL to {(30, 60, 100, 300)[n % 4]}"
         )
-        p.world.ttl_unseen.add(zone)
+        p.world.judge.ttl_unseen.add(zone)
 
 
 def _leave_ns(p: Play, n: int) -> None:
@@ -174,7 +174,7 @@ def _join_ns(p: Play, n: int) -> None:
         server.listed, server.asked_until = True, float("inf")
         for it in p.world.zones.servers:
             it.unseen = it.unseen or it is server or (it.upstream is server and not it.seen)
-        p.world.excuse("a name server joined with an old copy")
+        p.world.judge.excuse("a name server joined with an old copy")
         p.world.say(f"{server.label} joins the NS RRset")
 
 
@@ -192,7 +192,7 @@ def _deaf(p: Play, n: int) -> None:
 def _stale_process(p: Play, n: int) -> None:
     place = _place(p, n)
     names = sorted(set(p.world.certificates) - _mail(p, n).broken)
-    with p.world.presented_by_somebody("an endpoint presents another certificate by itself"):
+    with p.world.judge.presented_by_somebody("an endpoint presents another certificate by itself"):
         place.shows, place.shown_since = names[n // 2 % len(names)], p.world.t
     p.world.say(f"{place.address} presents {place.shows}")
 
@@ -202,14 +202,14 @@ def _somebody_writes(p: Play, n: int) -> None:
     name = names[n % len(names)]
     if name == "x":
         p.world.stage("x")
-    with p.world.presented_by_somebody("somebody wrote the live file"):
+    with p.world.judge.presented_by_somebody("somebody wrote the live file"):
         _mail(p, n).write(name)
     p.world.say(f"somebody writes {name} into the live file of {p.service(n)}")
 
 
 def _somebody_copies(p: Play, n: int) -> None:
     p.world.stage("x")
-    with p.world.presented_by_somebody("somebody wrote the live file"):
+    with p.world.judge.presented_by_somebody("somebody wrote the live file"):
         _mail(p, n).write("x")
     p.world.say(f"somebody copies a certificate of another host into the live file of {p.service(n)}")
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from tests.sim.events import Event
+from tests.sim.judge import Violation
 from tests.sim.mutants import MUTANTS, NEEDS
 from tests.sim.play import play
 from tests.sim.schedules import schedule
 from tests.sim.shape import draw
-from tests.sim.world import Violation
 
 
 def found_by(name: str, seeds: Iterable[int], *, most: int = 30) -> tuple[int, str] | None:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from rollover.core.steps import Phase
 from tests.sim.events import EVENTS, Event
+from tests.sim.judge import Violation
 from tests.sim.materials import certificate
 from tests.sim.nameservers import Node, Server
 from tests.sim.shape import Shape
 from tests.sim.tool import Tool
 from tests.sim.truth import Truth
-from tests.sim.world import Violation, World
+from tests.sim.world import World
 
 
 class Play:
@@ -59,7 +60,7 @@ class Play:
         self.tool.hands.fault, self.tool.die_in, self.tool.die_at = fault, die_in, die_at
         given_up = self.truth.given_up(self.newest)
         became = self.tool.look() if asked else self.tool.tick()
-        self.world.check()
+        self.world.judge.check()
         if became != "killed":
             self.truth.after_a_look(clean=not fault and not became)
             self.truth.nothing_good_is_given_up(self.newest, given_up)
@@ -83,7 +84,7 @@ class Play:
         self.tool.deploy(it, service)
         if self.tool.knows(it):
             self.newest[service] = name
-        self.world.check()
+        self.world.judge.check()
 
     def deploy_again(self, n: int) -> None:
         """Hand over a certificate that was handed over before: a hook run twice, an old lineage."""
@@ -93,7 +94,7 @@ class Play:
         self.tool.deploy(self.world.certificates[name], service)
         if not known and self.tool.knows(self.world.certificates[name]):
             self.newest[service] = name
-        self.world.check()
+        self.world.judge.check()
         if known and self.truth.wanted(service) - before == {name}:
             raise Violation(f"{name} was handed over before, and its hook made it wanted again")
 
@@ -115,7 +116,7 @@ class Play:
         """Ask for the previous certificate."""
         if self.tool.rollback(self.service(n)) in ("", "killed"):  # or it was refused, and nothing is as a person asked
             self.newest.pop(self.service(n), None)
-        self.world.check()
+        self.world.judge.check()
 
     def pause(self, n: int) -> None:
         """Ask for no steps."""
@@ -124,26 +125,26 @@ class Play:
 
     def resume(self, n: int) -> None:
         """Ask for steps again; records that somebody took away may be made anew."""
-        self.world.off.clear()
+        self.world.judge.off.clear()
         self.world.paused.discard(self.service(n))
         self.tool.resume(self.service(n))
-        self.world.check()
+        self.world.judge.check()
 
     def admin(self, zone: str, name: str, node: Node | None, what: str) -> None:
         """Let an administrator change the zone by hand."""
         self.world.say(f"an administrator of {zone} {what}")
         why = f"an administrator {what.split(' of ', maxsplit=1)[0].split(' to ', maxsplit=1)[0]}"
         there = bool(self.world.zones.primary(zone).copy.lookup(name)[0].records)
-        if zone in self.world.ttl_unseen:
+        if zone in self.world.judge.ttl_unseen:
             why_not = "an administrator raised a TTL and changed the records"
-            self.world.nobody_saw(self.world.zones.primary(zone), why_not, passed_on=200.0)
+            self.world.judge.nobody_saw(self.world.zones.primary(zone), why_not, passed_on=200.0)
         self.world.zones.edit(zone, name, node)
         self.world.zones.primary(zone).edited = True
         if not self.world.zones.primary(zone).reached:
-            self.world.edited_unseen(zone)
-        self.world.switched(zone, name, was_on=there)
-        self.world.excuse_on_its_way(zone, name, why)
-        self.world.excuse(why)
+            self.world.judge.edited_unseen(zone)
+        self.world.judge.switched(zone, name, was_on=there)
+        self.world.judge.excuse_on_its_way(zone, name, why)
+        self.world.judge.excuse(why)
         self.world.transfers()
 
     def empty(self, n: int) -> None:
@@ -172,7 +173,7 @@ class Play:
 
         def again() -> None:
             server.lagging = False
-            self.world.excuse("a secondary was restored from an old copy")
+            self.world.judge.excuse("a secondary was restored from an old copy")
             self.world.transfers()
 
         self.world.later(200.0, again)
@@ -185,7 +186,7 @@ class Play:
             phases, self.tool.hands.struck, self.tool.died_at = self.tool.phases(), "", ""
             self.world.say(f"-- {name} {n}")
             EVENTS[name](self, n)
-            self.world.check()
+            self.world.judge.check()
             self._note(name, phases)
 
     def _note(self, name: str, phases: Iterable[str]) -> None:
@@ -203,7 +204,7 @@ class Play:
         self.world.say("-- peace")
         self._mend_all()
         for _ in range(2):
-            self.world.off.clear()
+            self.world.judge.off.clear()
             self.world.paused.clear()
             for name in self.world.mail:
                 self.tool.resume(name)
@@ -219,14 +220,14 @@ class Play:
         for mail in self.world.mail.values():
             for place in mail.places:
                 place.deaf = False
-        held = [i for i, name in enumerate(self.world.mail) if self.world.off or name in self.world.paused]
+        held = [i for i, name in enumerate(self.world.mail) if self.world.judge.off or name in self.world.paused]
         for i in held:
             self.resume(i)
         self.tick(asked=True)
 
     def _mend_certificates(self) -> None:
         """Let the mail server use what it gave 454 for."""
-        with self.world.presented_by_somebody("peace"):
+        with self.world.judge.presented_by_somebody("peace"):
             for mail in self.world.mail.values():
                 mail.broken.clear()
 
@@ -236,9 +237,9 @@ class Play:
         for server in world.zones.servers:
             world.zones.remember(server)
             server.lagging, server.reached, server.badly_signed = False, True, False
-        world.excuse("peace")
+        world.judge.excuse("peace")
         world.transfers()
-        with world.presented_by_somebody("peace"):
+        with world.judge.presented_by_somebody("peace"):
             for mail in world.mail.values():
                 if not self.tool.knows(world.certificates[mail.live]):
                     mail.write("c0")
@@ -269,7 +270,7 @@ class Play:
             zone, name = self.world.own_name(owner)
             node = self.world.zones.primary(zone).copy.nodes.get(name)
             if node is not None and not node.cname:
-                bad = {r for _, r in self.world.foreign if r.startswith("2")} & node.records
+                bad = {r for _, r in self.world.judge.foreign if r.startswith("2")} & node.records
                 if bad:
                     self.admin(
                         zone,

@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 
 from tests.sim.events import Event
+from tests.sim.judge import Violation
 from tests.sim.play import play
 from tests.sim.shape import Shape
-from tests.sim.world import Violation
 
 VARIES = r"\b(c\d+|[\d.]+)\b"  # instants and certificates
 

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from tests.sim.judge import Violation
 from tests.sim.play import play
 from tests.sim.schedules import PAIRS, schedule
 from tests.sim.shape import draw
-from tests.sim.world import Violation
 
 
 @dataclass
@@ -75,7 +75,7 @@ def soak(seeds: Iterable[int], *, memory: bool = True) -> Tally:
             tally.lengths.append(len(events))
             if it is not None:
                 tally.met += it.met
-                tally.excused += it.world.met
+                tally.excused += it.world.judge.met
                 tally.rollovers += sum("written into the live file" in line for line in it.world.log)
                 tally.crashes += sum(": killed " in line for line in it.world.log)
             if seed % 8 == 7:

@@ -24,8 +24,10 @@ from rollover.engine.tick import tick
 from rollover.state.store import Store
 from rollover.state.vault import Vault
 from tests.sim.faster import go_faster
-from tests.sim.hands import Hands, SimEndpoints, SimNames, SimTarget
+from tests.sim.hands import Hands
+from tests.sim.mailhands import SimEndpoints, SimTarget
 from tests.sim.materials import Certificate
+from tests.sim.names import SimNames
 from tests.sim.store import MemoryStore, MemoryVault
 from tests.sim.world import World
 
@@ -160,7 +162,7 @@ class Tool:
             if self._kept is None:
                 host.store.close()
         if self.hands.struck != "state disk full":  # then it could note nothing
-            self.world.ttl_unseen -= self.hands.asked
+            self.world.judge.ttl_unseen -= self.hands.asked
         for it in self.reports():
             self.world.say(
                 f"{what}: {it.phase}, {it.level}: {it.summary[-90:]} {sorted({d.problem.code for d in it.problems})}"

@@ -8,11 +8,12 @@ from rollover.core.problems import Level
 from rollover.core.report import Report
 from rollover.core.steps import Phase
 from tests.sim.hands import FUDGE
+from tests.sim.judge import PORT, Violation
 from tests.sim.materials import certificate
 from tests.sim.nameservers import Records
 from tests.sim.rules import valid
 from tests.sim.tool import Tool
-from tests.sim.world import PORT, Violation, World
+from tests.sim.world import World
 
 VERIFY_TIMEOUT = 60.0  # as Tool configures it
 MENDED_BY = {f"3 {selector} {mtype}" for selector in "01" for mtype in "012"}
@@ -151,7 +152,7 @@ class Truth:
         wanted = {world.certificates[mail.live].record(3, 1, m) for mail in world.mail.values() for m in (1, 2)}
         wanted |= {world.certificates[mail.live].record(3, 0, m) for mail in world.mail.values() for m in (0, 1, 2)}
         for owner in world.zones.targets:
-            left = world.served(owner) - wanted - {record for _, record in world.foreign}
+            left = world.served(owner) - wanted - {record for _, record in world.judge.foreign}
             strangers = {certificate("x").record(3, 1, m) for m in (1, 2)}
             if left - strangers:
                 return f"{owner} still has {sorted(map(world.told, left))}"

@@ -9,7 +9,7 @@ from rollover.core import changes, machine, view
 from rollover.core.tlsa import EMPTY
 from rollover.core.view import View
 from rollover.engine import look, run
-from tests.sim import hands
+from tests.sim import names
 from tests.sim.mutants.registry import mutant, nothing
 
 
@@ -69,5 +69,5 @@ def _(patch: Any) -> None:
 
 @mutant("an update does not ask for the wildcard that it copies", "wildcard", "somebody deletes all")
 def _(patch: Any) -> None:
-    whole = hands.prerequisites
-    patch.setattr(hands, "prerequisites", lambda change: whole(change)[:1])
+    whole = names.prerequisites
+    patch.setattr(names, "prerequisites", lambda change: whole(change)[:1])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.sim.events import Event
-from tests.sim.found import FOUND_BY, NOT_SEEN_YET, WRITTEN
+from tests.sim.found import FOUND_BY, NOT_SEEN_YET
 from tests.sim.hunt import found_by, sees
 from tests.sim.mutants import MUTANTS
+from tests.sim.written import WRITTEN
 
 
 @pytest.mark.parametrize("name", FOUND_BY)

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 from rollover.core import machine
+from tests.sim.judge import Violation
 from tests.sim.play import play
 from tests.sim.schedules import schedule
 from tests.sim.shape import draw
 from tests.sim.shrink import failure, shrink
-from tests.sim.world import Violation
 
 SEEDS = int(os.environ.get("SEEDS", "16"))
 
