@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rollover.core.steps import Phase
 from tests.sim.events import EVENTS, Event
 from tests.sim.judge import Violation
 from tests.sim.materials import certificate
@@ -258,7 +257,7 @@ class Play:
             due = self.seconds_until_due(0)
             self.world.wait(min(max(due if due is not None else 60.0, 1.0), 300.0))
             self.tick(asked=True)
-            done = all(it.phase is Phase.STEADY for it in self.tool.reports())
+            done = all(str(it.phase) == "steady" for it in self.tool.reports())
             well = well + 1 if done and not self.truth.not_at_rest() else 0
             if well == 2:
                 return True

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Protocol
 
-from rollover.core.problems import Level
-from rollover.core.report import Report
-from rollover.core.steps import Phase
 from tests.sim.hands import FUDGE
 from tests.sim.judge import PORT, Violation
 from tests.sim.materials import certificate
@@ -17,6 +15,15 @@ from tests.sim.world import World
 
 VERIFY_TIMEOUT = 60.0  # as Tool configures it
 MENDED_BY = {f"3 {selector} {mtype}" for selector in "01" for mtype in "012"}
+
+
+class Said(Protocol):
+    """What `status` says of a service, as far as the judge looks at it; level and phase are their words."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def level(self) -> object: ...
 
 
 class Truth:
@@ -34,10 +41,10 @@ class Truth:
                 if clean:
                     self._must_be_repaired(it)
 
-    def _must_be_true(self, it: Report) -> None:
+    def _must_be_true(self, it: Said) -> None:
         """`status` never says ok while a server shows what an endpoint's certificate does not match."""
         mail = self.world.mail[it.name]
-        if it.level is not Level.OK:
+        if str(it.level) != "ok":
             return
         for place in mail.places:
             owner = f"_{PORT}._tcp.{place.host}."
@@ -55,7 +62,7 @@ class Truth:
         """Tell whether the key of the other host's certificate was never handed to the tool."""
         return not self.tool.vault.has_key(hashlib.sha256(certificate("x").leaf_spki).hexdigest())
 
-    def _must_be_repaired(self, it: Report) -> None:
+    def _must_be_repaired(self, it: Said) -> None:
         """What somebody else broke is mended by the first look at it, where adding records can mend it."""
         world = self.world
         if abs(world.skew) > FUDGE:
@@ -143,7 +150,7 @@ class Truth:
     def not_at_rest(self) -> str:
         world = self.world
         for it in self.tool.reports():
-            if it.phase is not Phase.STEADY:
+            if str(it.phase) != "steady":
                 return f"{it.name} is {it.phase}: {it.summary} {[d.problem.message for d in it.problems]}"
             mail = world.mail[it.name]
             (goal,) = (world.names[str(c["fingerprint"])] for c in it.credentials if c["goal"])

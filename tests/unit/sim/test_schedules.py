@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +48,17 @@ def test_the_database_may_be_on_disk(loop: asyncio.AbstractEventLoop) -> None:
     written = play(draw(5), schedule(5), loop, memory=False).world.log
 
     assert kept == written
+
+
+@pytest.mark.parametrize("name", ["judge", "truth", "rules", "nameservers", "mailhost", "materials", "shape"])
+def test_the_judge_is_not_the_tool(name: str) -> None:
+    """What must hold, and what it is about, is written without the tool: a fault in both would hide itself."""
+    tree = ast.parse(Path(f"tests/sim/{name}.py").read_text())
+    modules = [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+    modules += [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
+
+    assert modules
+    assert not [it for it in modules if it.startswith("rollover")]
 
 
 def _no_wait(patch: pytest.MonkeyPatch) -> None:
