@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NoReturn
@@ -127,10 +127,8 @@ async def update(changes: Sequence[Change], settings: DnsSettings, clock: Clock)
         raise OurBug(f"an update of {len(zones)} zones at once", hint="please report this")
     (zone,) = zones
     wire = dns.update.UpdateMessage(to_name(zone))
-    for change in changes:
-        _require(wire, to_name(change.owner_target), change.present)
-        if change.expect_wildcard:  # taken away meanwhile, a copy of it would switch DANE on again
-            _require(wire, to_name(change.expect_wildcard), change.expect)
+    for name, rrset in dict.fromkeys(required for change in changes for required in _required(change)):
+        _require(wire, to_name(name), rrset)
     for change in changes:
         owner = to_name(change.owner_target)
         # Additions first: at no point of its processing is the RRset empty.
@@ -151,6 +149,17 @@ async def try_grant(owner: str, zone: str, settings: DnsSettings, clock: Clock) 
     nobody = Tlsa(3, 1, 1, secrets.token_bytes(32))
     wire.delete(to_name(owner), tlsa_rdata(nobody))
     await _send(wire, zone, (owner,), settings, clock)
+
+
+def _required(change: Change) -> Iterator[tuple[str, RRset]]:
+    """Yield the RRsets that have to be there: the name's own, and the wildcard's that it is computed from.
+
+    Taken away meanwhile, a copy of the wildcard would switch DANE on again. Two owners may have the same one, and
+    BIND counts the records of a prerequisite: each may stand in a message once.
+    """
+    yield change.owner_target, change.present
+    if change.expect_wildcard:
+        yield change.expect_wildcard, change.expect
 
 
 def _require(wire: dns.update.UpdateMessage, owner: dns.name.Name, present: RRset) -> None:

@@ -26,8 +26,9 @@ from rollover.engine.host import Host
 from rollover.engine.look import Looker
 from rollover.engine.pointing import PROOF, is_stale, point, proven, undo
 from rollover.engine.run import Outcome as RunOutcome
-from rollover.engine.run import Patience, run_locked
+from rollover.engine.run import Patience, enter, run_locked
 from rollover.engine.served import Served, active_chain, configured, refuse_unproven, refuse_unseen
+from rollover.engine.uncovering import refuse_uncovering
 from rollover.mail.target import PostfixTarget, Target
 from rollover.state.lock import locked
 
@@ -56,6 +57,7 @@ async def adopt(
         view = View(looker.world(seen=seen), seen)
         _list_records(view, chain, say)
         changes = _removals(view, chain, remove)
+        await refuse_uncovering(host, changes, "remove those of the wildcard first, or leave one record here")
         if dry_run:
             _plan(seen, changes, served, say)
             for target in host.hands.targets[name]:
@@ -63,6 +65,7 @@ async def adopt(
             return None
         if served is not None:
             _enter(host, looker, served, seen, say)
+        enter(looker, seen, {}, proving=False)  # what is removed now may be held for its TTL
         if ttl_was is not None:
             _enter_ttl(host, seen, ttl_was)
         for change in changes:

@@ -6,7 +6,7 @@ run saw it; what other services at the same RRset need stays there, and stays kn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import ceil
 
@@ -23,6 +23,7 @@ from rollover.core.tlsa import EMPTY, Chain, RRset, needed, valid
 from rollover.engine.effects import Failed, perform
 from rollover.engine.host import Host
 from rollover.engine.look import Looker
+from rollover.engine.uncovering import refuse_uncovering
 from rollover.mail.target import PostfixTarget
 from rollover.state.lock import locked
 
@@ -88,7 +89,8 @@ async def _withdraw(host: Host, name: str, say: Say) -> None:
         async with locked(host.lock_file, host.clock, patience=LOCK):
             world, seen = await _look(host, name)
             changes = [c for o in seen.owners if (c := _removal(world, o)) is not None]
-            await _refuse_uncovering(host, [c for c in changes if not c.result])
+            hint = "remove them there by hand, then release again; or release without --withdraw"
+            await refuse_uncovering(host, changes, hint)
             zones = {c.zone: [x for x in changes if x.zone == c.zone] for c in changes}
             for zone, its in zones.items():
                 try:
@@ -106,28 +108,6 @@ async def _withdraw(host: Host, name: str, say: Say) -> None:
                     f"waiting until no resolver can hold the records: {'for every server' if left is None else f'{round(left)} s'}"
                 )
         await host.clock.sleep(min(max(left or 1.0, 1.0), 5.0) if not changes else 0.5)
-
-
-async def _refuse_uncovering(host: Host, changes: Sequence[OwnerChange]) -> None:
-    """With the last record of a name goes what hides a wildcard above it (RFC 4592 §2.2.1). Raises ServerError.
-
-    Nobody waited for that one to be in every cache, and what is served need not match it.
-    """
-    above: dict[str, str] = {}
-    for change in changes:
-        labels = change.target.rstrip(".").split(".")
-        depth = len(labels) - len(change.zone.rstrip(".").split("."))
-        above |= {".".join(["*", *labels[n:]]) + ".": change.target for n in range(1, depth + 1)}
-    if not above:
-        return
-    dns = await host.hands.names.look(tuple(above), {}, timeout=None)
-    for owner in dns.owners:
-        if owner.primary is not None and owner.primary.rrset and not owner.primary.wildcard:
-            told = ", ".join(map(str, sorted(owner.primary.rrset)))
-            raise ServerError(
-                f"without our records {above[owner.owner]} would have those of {owner.owner}: {told}",
-                hint="remove them there by hand, then release again; or release without --withdraw",
-            )
 
 
 def _ours(world: World, owner: OwnerSighting) -> RRset:

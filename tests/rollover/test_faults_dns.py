@@ -241,7 +241,7 @@ def test_a_cname_that_somebody_retargets(lab: Lab) -> None:
 def test_a_withdrawal_that_would_uncover_a_wildcard(lab: Lab) -> None:
     """After a rollover under a wildcard the last record hides what nothing matches any more: it is not taken away.
 
-    See release._refuse_uncovering.
+    See engine.uncovering.
     """
     new = adopted(lab)
     hand_over(lab, new)
@@ -249,8 +249,11 @@ def test_a_withdrawal_that_would_uncover_a_wildcard(lab: Lab) -> None:
     assert lab.primary.tlsa().records == (new.tlsa,)
     wildcard = f"*._tcp.{at.HOST}"
     message, hint = two_lines(lab.rollover("release", "mail", "--withdraw", check=69).stderr)
-    assert message == f"without our records {at.OWNER} would have those of {wildcard}: {lab.old.tlsa}"
+    assert message == f"without these records {at.OWNER} would have those of {wildcard}: {lab.old.tlsa}"
     assert "by hand" in hint
+    told, hint = two_lines(lab.rollover("adopt", "mail", "--remove", new.tlsa, check=69).stderr)
+    assert told == message
+    assert "first" in hint
     assert (lab.primary.tlsa().records, lab.served()) == ((new.tlsa,), new.spki)
     lab.primary.update(f"update delete {wildcard} TLSA")
     lab.rollover("release", "mail", "--withdraw", check=0)

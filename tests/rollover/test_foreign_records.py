@@ -17,6 +17,7 @@ from tests.rollover.driving import (
     left_by_advance,
     nothing_deferred,
     problem,
+    served_leaf,
     steady_mail,
     to_the_end,
     told_wait,
@@ -103,6 +104,26 @@ def test_records_of_all_kinds_of_which_one_is_in_the_way(lab: Lab) -> None:
         to_the_end(lab)
         assert lab.served() == new.spki
     assert set(lab.primary.tlsa().records) == {OTHER_HOST, OTHER_SHA512, new.tlsa, new.record(3, 1, 2)}
+    nothing_deferred(lab)
+
+
+@pytest.mark.lab(ttl=TTL)
+def test_what_the_first_adoption_removes_is_waited_for(lab: Lab) -> None:
+    """Caches hold the whole RRset for its TTL: a renewal with the same key that does not match it is no matter of seconds."""
+    whole = lab.old.record(3, 0, 1)
+    somebody_adds(lab, whole)
+    lab.configure(**SETTINGS)
+    new = lab.certificate(reuse_key_of=lab.old)
+    with steady_mail(lab):
+        assert set(fill_caches(lab)) == {tuple(sorted((lab.old.tlsa, whole)))}
+        lab.rollover("adopt", "mail", "--remove", whole, check=0)
+        assert lab.primary.tlsa().records == (lab.old.tlsa,)
+        lab.deploy(new, check=0)
+        assert served_leaf(lab) == lab.old.fingerprint
+        whole_wait(lab)
+        to_the_end(lab)
+        assert served_leaf(lab) == new.fingerprint
+    assert lab.primary.tlsa().records == (lab.old.tlsa,)
     nothing_deferred(lab)
 
 

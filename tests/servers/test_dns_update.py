@@ -139,6 +139,16 @@ class TestApplied:
         with pytest.raises(ChangedUnderUs, match="YXRRSET"):
             hand.update(change)
 
+    @pytest.mark.lab(owner="wildcard", senders=False, ports=(25, 587))
+    def test_two_owners_below_one_wildcard(self, lab: Lab) -> None:
+        """Both are computed from its RRset, which stands among the prerequisites once: BIND counts the records."""
+        hand = Hand(lab)
+        old, both = records(lab.old.tlsa), (at.OWNER, SUBMISSION)
+        changes = [hand.change(add=[*old, fake(1)], owner=owner) for owner in both]
+        assert [change.expect_wildcard for change in changes] == [WILDCARD] * 2
+        hand.update(*changes)
+        assert [result.outcome for result in hand.read_back(*changes)] == [Applied.APPLIED] * 2
+
     @pytest.mark.parametrize(
         "meanwhile",
         [f"update delete {WILDCARD} TLSA", f"update add {WILDCARD} 20 TLSA {fake(2)}"],
