@@ -157,6 +157,8 @@ def rollback(world: World, now: Instant, *, to: str = "", hurry: bool = False) -
     book = world.book
     book = replace(book, queued="")  # whatever becomes of it: a newer certificate is not what a person wants now
     if (book.rollback or book.returning) and not to:
+        if book.goal not in world.credentials:
+            raise _not_in_the_vault(book.goal)
         if book.goal == book.active:
             return book, f"{book.goal[:16]} is served after a rollback; nothing changes. Name another one with --to"
         if hurry:
@@ -170,10 +172,7 @@ def rollback(world: World, now: Instant, *, to: str = "", hurry: bool = False) -
         )
     credential = world.credentials.get(target)
     if credential is None:
-        raise GoalRefused(
-            f"certificate {target[:16]} or its key is not in the vault any more",
-            hint="hand it over again: `rollover deploy FULLCHAIN KEY`, or name another one with --to",
-        )
+        raise _not_in_the_vault(target)
     if expired(credential, now.wall):
         raise GoalRefused(
             f"certificate {target[:16]} expired at {stamp(credential.not_after)}",
@@ -200,6 +199,13 @@ def _find(world: World, prefix: str) -> str:
     raise GoalRefused(
         f"--to {prefix!r} {what}",
         hint=f"`rollover history {world.service.name}` lists the fingerprints; eight digits or more are enough",
+    )
+
+
+def _not_in_the_vault(fingerprint: str) -> GoalRefused:
+    return GoalRefused(
+        f"certificate {fingerprint[:16]} or its key is not in the vault any more",
+        hint="hand it over again: `rollover deploy FULLCHAIN KEY`, or name another one with --to",
     )
 
 

@@ -179,7 +179,9 @@ class Looker:
         """
         for zone, ns in dns.ns.items():
             _, servers = self.host.store.zone(zone)
-            after: dict[str, Any] = {label: {"left": None, "ttl": ns.ttl} for label in ns.servers}
+            after: dict[str, Any] = {
+                label: _listed(servers.get(label), ns.ttl, now, clock_agrees=dns.clock_agrees) for label in ns.servers
+            }
             if ns.servers:
                 for label, it in servers.items():
                     left = not_in_future(codec.instant_in(it["left"]) or now, now)
@@ -187,3 +189,16 @@ class Looker:
                         after[label] = {"left": codec.instant_out(left), "ttl": it["ttl"]}
                 if after != servers:
                     self.host.store.save_zone(zone, servers=after)
+
+
+def _listed(before: Mapping[str, Any] | None, ttl: int, now: Instant, *, clock_agrees: bool) -> dict[str, Any]:
+    """Return what to remember of a server in an NS RRset with *ttl* seconds.
+
+    The largest TTL counts for as long as a resolver may hold the RRset with it: who lowers it, as one does
+    before a move, and then takes a server out has that server asked by some for the old one.
+    """
+    if before is not None and ttl < before["ttl"]:
+        lower = not_in_future(codec.instant_in(before.get("lower")) or now, now)
+        if not clock_agrees or elapsed(lower, now) <= held(before["ttl"]):
+            return {"left": None, "ttl": before["ttl"], "lower": codec.instant_out(lower)}
+    return {"left": None, "ttl": ttl}

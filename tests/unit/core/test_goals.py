@@ -365,6 +365,16 @@ def test_row_6_previous_cannot_be_served(it: World, options: dict[str, Any], why
     assert refusal.value.hint
 
 
+@pytest.mark.parametrize("hurry", [False, True])
+def test_a_rollback_to_what_has_lost_its_key_since_is_refused(*, hurry: bool) -> None:
+    """Asked again, it says what is missing, not that it is under way."""
+    under_way = rolled(over())
+    left = {f: c for f, c in under_way.credentials.items() if f != fp("A")}
+
+    with pytest.raises(goals.GoalRefused, match="not in the vault"):
+        goals.rollback(replace(under_way, credentials=left), NOW, hurry=hurry)
+
+
 def test_a_name_that_two_certificates_have_is_refused() -> None:
     """Nobody guesses which one was meant."""
     it = over()

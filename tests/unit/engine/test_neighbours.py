@@ -277,3 +277,35 @@ def test_a_server_that_left_is_forgotten_only_by_a_clock_that_was_confirmed(tmp_
     clock.time = clock.time.plus(2)
     ns("ns1")
     assert asked() == ["ns1"]
+
+
+def test_a_server_is_asked_for_the_largest_ns_ttl_that_may_be_held(tmp_path: Path) -> None:
+    """Lowered before a move, the TTL of before counts until it has run out; then the lower one does."""
+    it = host(tmp_path, mail='trust = "none"')
+    clock = it.clock
+    assert isinstance(clock, StillClock)
+    looker, zone = Looker(it, "mail"), "example.org."
+
+    def ns(ttl: int, *servers: str) -> list[str]:
+        looker.remember_servers(DnsLook((), True, "", {zone: NsSet(servers, ttl)}), clock.now())
+        return sorted(looker._remembered()[zone])
+
+    def later(seconds: float) -> None:
+        clock.time = clock.time.plus(seconds)
+
+    ns(86400, "ns1", "ns2")
+    later(900)
+    ns(300, "ns1", "ns2")
+    later(900)
+    assert ns(300, "ns1") == ["ns1", "ns2"]
+    later(86403)
+    assert ns(300, "ns1") == ["ns1", "ns2"]
+    later(1)
+    assert ns(300, "ns1") == ["ns1"], "and ns1 is remembered with 300 s from here on"
+    ns(300, "ns1", "ns3")
+    later(1)
+    ns(300, "ns3")
+    later(303)
+    assert ns(300, "ns3") == ["ns1", "ns3"]
+    later(1)
+    assert ns(300, "ns3") == ["ns3"]
