@@ -317,6 +317,22 @@ KINDS: dict[str, Kind] = {
 }
 
 
+#: What happens to an effect, so that a look cannot meet it: known from the last run, until one ends without it.
+BY_A_RUN = frozenset(
+    {
+        "install-refused",
+        "run-failed",
+        "tsig-badkey",
+        "tsig-badsig",
+        "ttl-kept",
+        "update-failed",
+        "update-not-applied",
+        "update-refused",
+        "update-unknown",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong with one service: *code* of the table, *message* with the facts."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from rollover.core.machine import decide
 from rollover.core.memory import remember, remember_owners
+from rollover.core.problems import BY_A_RUN
 from rollover.core.report import Report, report
 from rollover.core.view import View
 from rollover.engine.host import Host
@@ -14,7 +15,10 @@ from rollover.engine.look import Looker
 
 
 async def fresh_reports(host: Host, names: Sequence[str]) -> list[Report]:
-    """Return a report of each service from a look made now; nothing is stored."""
+    """Return a report of each service from a look made now; nothing is stored.
+
+    What no look can meet, because it happens to an effect, is told as the last run met it: a run clears it.
+    """
     told = []
     for name in names:
         looker = Looker(host, name)
@@ -24,5 +28,8 @@ async def fresh_reports(host: Host, names: Sequence[str]) -> list[Report]:
         world = replace(world, book=remember(world, seen))
         stored = host.store.report(name)
         before = Report.from_json(stored) if stored else None
-        told.append(report(View(world, seen), decide(world, seen), looker.refusals(), before))
+        met = [*looker.refusals(), *looker.notices()]
+        if before is not None:
+            met += [d.problem for d in before.problems if d.problem.code in BY_A_RUN - {it.code for it in met}]
+        told.append(report(View(world, seen), decide(world, seen), met, before))
     return told

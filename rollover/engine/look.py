@@ -10,7 +10,7 @@ from rollover.core.certificate import facts, parse_chain
 from rollover.core.errors import RolloverError
 from rollover.core.ledger import held
 from rollover.core.model import Book, Credential, State, World
-from rollover.core.problems import KINDS, Problem
+from rollover.core.problems import KINDS, Problem, problem
 from rollover.core.sighting import Endpoint, EndpointSighting, Outcome, Sighting
 from rollover.core.timing import Instant, elapsed, not_in_future
 from rollover.core.tlsa import Chain
@@ -162,6 +162,15 @@ class Looker:
         """Return where a primary refused our TSIG in the last look: what every update would meet."""
         errors = self.dns.errors if self.dns is not None else ()
         return [Problem(e.code, e.message, KINDS[e.code].level, e.hint) for e in errors]
+
+    def notices(self) -> list[Problem]:
+        """Return what is to be told beside the sighting: servers that are left out, a source that was refused."""
+        name = self.service.name
+        ignored = self.dns.ignored if self.dns is not None else ()
+        told = [problem("server-ignored", f"{it} is left out by the configuration", service=name) for it in ignored]
+        if rejected := self.host.store.rejection(name):
+            told.append(problem("source-rejected", rejected[1], service=name))
+        return told
 
     # ------------------------------------------------- servers that left an NS set
 

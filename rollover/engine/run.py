@@ -236,7 +236,7 @@ def _finish(
     stored = host.store.report(name)
     before = Report.from_json(stored) if stored else None
     met = [*met, *(p for p in looker.refusals() if p.message not in {m.message for m in met})]
-    extra = [*met, *_ignored(looker), *_source(looker)]
+    extra = [*met, *looker.notices()]
     hurried = patience.look is not None
     told = report(View(world, seen), step, extra, before, hurried=hurried)
     if world.book.adopted:
@@ -269,19 +269,6 @@ def _stopped(host: Host, name: str, error: Exception) -> Outcome:
         with suppress(RolloverError):
             publish_status(host, reports_with(host, {name: told}))
     return Outcome(told, [found], error=error)
-
-
-def _ignored(looker: Looker) -> list[Problem]:
-    servers = looker.dns.ignored if looker.dns is not None else ()
-    return [
-        problem("server-ignored", f"{server} is left out by the configuration", service=looker.service.name)
-        for server in servers
-    ]
-
-
-def _source(looker: Looker) -> list[Problem]:
-    rejected = looker.host.store.rejection(looker.service.name)
-    return [problem("source-rejected", rejected[1], service=looker.service.name)] if rejected else []
 
 
 def _tell_changes(host: Host, before: Report | None, told: Report, why: str) -> None:

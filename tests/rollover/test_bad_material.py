@@ -374,6 +374,7 @@ def test_output_path_at_an_install(shared_lab: Lab, source: Path, name: str) -> 
                 found = problem(left_by_advance(), "install-refused")
                 assert words in found["message"]
                 assert help_ in found["hint"]
+                assert "install-refused" in shared_lab.rollover("status", "--fresh", check=2).stdout, "no look meets it"
                 assert live_directory(shared_lab) == files
                 assert served_leaf(shared_lab) == old
                 assert shared_lab.primary.tlsa().records == tuple(sorted((*before, new.tlsa)))

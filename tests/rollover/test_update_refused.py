@@ -147,6 +147,7 @@ def test_refused(host: Lab, fault: Fault) -> None:
             it = left_by_advance()
             found = problem(it, fault.code)
             assert fault.words in found["message"]
+            assert fault.code in host.rollover("status", "--fresh", offset=fault.offset).stdout
             assert fault.hint in found["hint"]
             assert found["level"] == fault.level
             assert it["level"] == fault.level
