@@ -15,7 +15,7 @@
 PACKAGES=("${LAB_PACKAGES[@]}" dovecot-imapd swaks gnutls-bin ldnsutils faketime shellcheck strace)
 JOBS=${ROLLOVER_TEST_JOBS:-4}
 NOBODY=65534
-LED_SEEDS=1-961/2 # of tests/sim/run: every other one is led
+LED_SEEDS=1-1201/2 # of tests/sim/run: every other one is led
 MEETINGS=20
 
 cleanup() {

@@ -148,8 +148,9 @@ def _signatures(ledger: Ledger, seen: OwnerSighting) -> tuple[bool, Ledger]:
     changed = bool(ledger.inceptions) and primary.inception != ledger.inception
     if ours is not None and primary.rrset == ours:
         ours = None  # what we see is what we did
-    elif changed:
-        news = True
+        # But for who died, or was not answered, before the signature was read back: it may be of a change after ours.
+        changed = changed and primary.inception is not None
+    news = news or changed
     new = {a.inception for a in _signers(seen) if a.inception is not None} - set(ledger.inceptions)
     inceptions = (*ledger.inceptions, *sorted(new))[-INCEPTIONS_KEPT:]
     return news, replace(ledger, inception=primary.inception, inceptions=inceptions, ours=ours)

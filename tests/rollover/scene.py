@@ -165,8 +165,13 @@ class Scene:
             "reload recorded": {p: _is_identity(Path(p), told[0]) for p, told in book.get("reloads", {}).items()},
             "managed": managed,
             # But what a killed update may still make: it is expected for ten minutes, whatever comes after the kill.
+            # And what may have been there since, where nobody read the signature of an update back: it is waited for.
             "ledger": {
-                o: sorted(f"{e['rrset']} {e['gone'] is None}" for e in x["entries"] if e["intended"] is None)
+                o: sorted(
+                    f"{e['rrset']} {e['gone'] is None}"
+                    for e in x["entries"]
+                    if e["intended"] is None and e["rrset"] is not None
+                )
                 for o, x in ledgers.items()
             },
             "live": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in lab.chain_file.parent.iterdir()},

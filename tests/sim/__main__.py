@@ -21,6 +21,7 @@ from tests.sim.shrink import failure, shrink, story
 from tests.sim.soak import Tally, soak
 
 CHUNK = 20
+LEAST_EVENTS = 60
 
 
 def main() -> int:
@@ -32,7 +33,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--disk", action="store_true", help="the database on disk, too")
     parser.add_argument("--seed", type=int, help="only this one: shrink it if it fails, and tell what happens")
-    parser.add_argument("--pairs", type=int, default=0, help="fail if a kind of fault met a phase less often")
+    parser.add_argument(
+        "--pairs", type=int, default=0, help="fail if a kind of fault met a phase less often, or schedules are short"
+    )
     parser.add_argument("--mutants", nargs="*", help="hunt these, or all, with these seeds")
     options = parser.parse_args()
     if options.seed is not None:
@@ -49,7 +52,10 @@ def main() -> int:
     rare = tally.missing(options.pairs)
     for (kind, phase), times in rare.items():
         print(f"{kind} met {phase} {times} times only")
-    return 1 if tally.failed or rare or tally.seeds < len(seeds) else 0
+    short = bool(options.pairs) and tally.median < LEAST_EVENTS
+    if short:
+        print(f"schedules are too short: fewer than {LEAST_EVENTS} events in the median")
+    return 1 if tally.failed or rare or short or tally.seeds < len(seeds) else 0
 
 
 def _leave_signals_to_the_first() -> None:

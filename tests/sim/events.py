@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.sim.leading import lead
 from tests.sim.materials import certificate
-from tests.sim.nameservers import NS_TTL, ROUNDED_UP, Node
+from tests.sim.nameservers import NS_TTL, ROUNDED_UP, Kept, Node
 
 if TYPE_CHECKING:
     from tests.sim.mailhost import MailHost, Place
@@ -49,7 +49,7 @@ def _toggle_lag(p: Play, n: int) -> None:
 def _toggle_away(p: Play, n: int) -> None:
     servers = [s for s in p.world.zones.servers if s.seen]
     server = servers[n % len(servers)]
-    server.reached = not server.reached
+    server.reached, server.missed = not server.reached, None
     if server.edited and not server.reached:
         p.world.judge.edited_unseen(server.zone)
     p.world.say(f"{server.label} can {'' if server.reached else 'not '}be reached")
@@ -66,35 +66,40 @@ def _toggle_signature(p: Play, n: int) -> None:
 def _toggle_cut_off(p: Play, n: int) -> None:
     server = _secondary(p, n)
     server.lagging = server.reached
-    server.reached = not server.reached
+    server.reached, server.missed = not server.reached, None
     p.world.say(f"{server.label} is {'back' if server.reached else 'cut off from here; others still ask it'}")
     p.world.transfers()
 
 
-def _relapse(p: Play, n: int) -> None:
+def _relapse(p: Play, n: int) -> bool:
     server = _secondary(p, n)
     old = p.world.zones.old.get(server.zone)
-    if old:
-        for node in p.world.zones.servers:
-            if node.upstream is server and not node.seen:  # it is never further behind than `settle`, so it had this
-                p.world.zones.serve(node, server.copy)
-        p.world.zones.serve(server, old[-1 - n % len(old)])
-        p.relapsed(server)
-        p.world.judge.excuse("a secondary was restored from an old copy")
+    if not old:
+        return False
+    for node in p.world.zones.servers:
+        if node.upstream is server and not node.seen:  # it is never further behind than `settle`, so it had this
+            p.world.zones.serve(node, server.copy)
+    p.world.zones.serve(server, old[-1 - n % len(old)])
+    p.relapsed(server)
+    p.world.judge.excuse("a secondary was restored from an old copy")
+    return True
 
 
-def _restored(p: Play, n: int) -> None:
+def _restored(p: Play, n: int) -> bool:
     zone, name = p.world.own_name(_owner(p, n))
     old = p.world.zones.old.get(zone)
-    if old and (node := old[n % len(old)].nodes.get(name)) is not None and node.records:
-        p.admin(zone, name, Node(node.records, node.ttl), "restores the old zone file")
+    node = old[n % len(old)].nodes.get(name) if old else None
+    if node is None or not node.records:
+        return False
+    p.admin(zone, name, Node(node.records, node.ttl), "restores the old zone file")
+    return True
 
 
-def _foreign(p: Play, n: int) -> None:
+def _foreign(p: Play, n: int) -> bool:
     zone, name = p.world.own_name(_owner(p, n))
     node = p.world.zones.primary(zone).copy.nodes.get(name)
     if node is None or node.cname:
-        return
+        return False
     stranger, ours = certificate("x"), p.world.certificates["c0"]
     record = (
         stranger.record(3, 1, 1),
@@ -105,31 +110,36 @@ def _foreign(p: Play, n: int) -> None:
         "0 0 1 " + "ab" * 32,
         stranger.record(3, 1, 1)[:-2],
     )[n % 7]
-    if record not in node.records:
-        if not p.tool.made(p.world.zones.targets[_owner(p, n)], record):  # or nobody can tell whose it is
-            p.world.judge.foreign.add((name, record))
-        p.admin(zone, name, Node(node.records | {record}, node.ttl), f"adds {record[:16]}")
+    if record in node.records:
+        return False
+    if not p.tool.made(p.world.zones.targets[_owner(p, n)], record):  # or nobody can tell whose it is
+        p.world.judge.foreign.add((name, record))
+    p.admin(zone, name, Node(node.records | {record}, node.ttl), f"adds {record[:16]}")
+    return True
 
 
-def _delete_one(p: Play, n: int) -> None:
+def _delete_one(p: Play, n: int) -> bool:
     zone, name = p.world.own_name(_owner(p, n))
     node = p.world.zones.primary(zone).copy.nodes.get(name)
-    if node is not None and node.records:
-        record = sorted(node.records)[n % len(node.records)]
-        left = node.records - {record}
-        p.admin(zone, name, Node(left, node.ttl) if left else None, f"deletes {p.world.told(record)}")
+    if node is None or not node.records:
+        return False
+    record = sorted(node.records)[n % len(node.records)]
+    left = node.records - {record}
+    p.admin(zone, name, Node(left, node.ttl) if left else None, f"deletes {p.world.told(record)}")
+    return True
 
 
-def _blip(p: Play, n: int) -> None:
+def _blip(p: Play, n: int) -> bool:
     zone, name = p.world.own_name(_owner(p, n))
     node = p.world.zones.primary(zone).copy.nodes.get(name)
-    if node is not None and node.records:
-        p.admin(
-            zone, name, Node(frozenset({certificate("x").record(3, 1, 1)}), node.ttl), "changes the records by mistake"
-        )
-        p.world.wait((0.0, 2.0, 40.0)[n % 3])
-        p.world.judge.excuse("an administrator replaced what is served")
-        p.admin(zone, name, Node(node.records, node.ttl), "changes them back")
+    if node is None or not node.records:
+        return False
+    stranger = frozenset({certificate("x").record(3, 1, 1)})
+    p.admin(zone, name, Node(stranger, node.ttl), "changes the records by mistake")
+    p.world.wait((0.0, 2.0, 40.0)[n % 3])
+    p.world.judge.excuse("an administrator replaced what is served")
+    p.admin(zone, name, Node(node.records, node.ttl), "changes them back")
+    return True
 
 
 def _replace(p: Play, n: int) -> None:
@@ -140,42 +150,66 @@ def _replace(p: Play, n: int) -> None:
     p.admin(zone, name, Node(stranger, ttl), "replaces the records by those of another host")
 
 
-def _signs_again(p: Play, n: int) -> None:
+def _signs_again(p: Play, n: int) -> bool:
     zone, name = p.world.own_name(_owner(p, n))
     node = p.world.zones.primary(zone).copy.nodes.get(name)
-    if node is not None:
-        p.world.edit(zone, name, Node(node.records, node.ttl, node.cname))
-        p.world.say(f"{zone} is signed again")
+    if node is None:
+        return False
+    p.world.edit(zone, name, Node(node.records, node.ttl, node.cname))
+    p.world.say(f"{zone} is signed again")
+    return True
 
 
-def _ttl(p: Play, n: int) -> None:
+def _ttl(p: Play, n: int) -> bool:
     zone, name = p.world.own_name(_owner(p, n))
     node = p.world.zones.primary(zone).copy.nodes.get(name)
     # Raised and lowered between two looks, nobody could know of it.
-    if node is not None and node.records and zone not in p.world.judge.ttl_unseen:
-        p.admin(
-            zone, name, Node(node.records, (30, 60, 100, 300)[n % 4]), f"sets the TTL to {(30, 60, 100, 300)[n % 4]}"
-        )
-        p.world.judge.ttl_unseen.add(zone)
+    ttl = (30, 60, 100, 300)[n % 4]
+    if node is None or not node.records or node.ttl == ttl or zone in p.world.judge.ttl_unseen:
+        return False
+    p.admin(zone, name, Node(node.records, ttl), f"sets the TTL to {ttl}")
+    p.world.judge.ttl_unseen.add(zone)
+    return True
 
 
-def _leave_ns(p: Play, n: int) -> None:
+def _resolver(p: Play, n: int) -> bool:
+    resolver = p.world.resolver
+    match n % 3:
+        case 0:  # it stretches what it has, as far as the tool is told that resolvers do
+            longer = {k: Kept(v.records, p.world.t + p.world.stretched(0)) for k, v in resolver.kept.items()}
+            resolver.kept |= {k: v for k, v in longer.items() if v.until > resolver.kept[k].until}
+            p.world.say("the resolver keeps what it has")
+            return bool(resolver.kept)
+        case 1:
+            resolver.insecure = not resolver.insecure
+            p.world.say(f"the resolver authenticates {'nothing' if resolver.insecure else 'the zone again'}")
+        case _:
+            resolver.silent = not resolver.silent
+            p.world.say(f"the resolver {'answers nothing' if resolver.silent else 'answers again'}")
+    return True
+
+
+def _leave_ns(p: Play, n: int) -> bool:
     server = _secondary(p, n)
     others = [s for s in p.world.zones.of(server.zone) if s.public and s.listed and s.seen and s is not server]
-    if server.listed and others:
-        server.listed, server.asked_until = False, p.world.t + NS_TTL + ROUNDED_UP
-        p.world.zones.remember(server)
-        p.world.say(f"{server.label} leaves the NS RRset")
+    if not server.listed or not others:
+        return False
+    server.listed, server.asked_until = False, p.world.t + NS_TTL + ROUNDED_UP
+    p.world.zones.remember(server)
+    p.world.say(f"{server.label} leaves the NS RRset")
+    return True
 
 
-def _join_ns(p: Play, n: int) -> None:
+def _join_ns(p: Play, n: int) -> bool:
     server = _secondary(p, n)
-    if not server.listed:
-        server.listed, server.asked_until = True, float("inf")
-        for it in p.world.zones.servers:
-            it.unseen = it.unseen or it is server or (it.upstream is server and not it.seen)
-        p.world.judge.excuse("a name server joined with an old copy")
-        p.world.say(f"{server.label} joins the NS RRset")
+    if server.listed:
+        return False
+    server.listed, server.asked_until = True, float("inf")
+    for it in p.world.zones.servers:
+        it.unseen = it.unseen or it is server or (it.upstream is server and not it.seen)
+    p.world.judge.excuse("a name server joined with an old copy")
+    p.world.say(f"{server.label} joins the NS RRset")
+    return True
 
 
 def _reach(p: Play, n: int) -> None:
@@ -226,9 +260,10 @@ def _reboot(p: Play, n: int) -> None:
     p.world.say("the host was rebooted")
 
 
-def _clock(p: Play, n: int) -> None:
-    p.world.skew = SKEWS[n % len(SKEWS)]
+def _clock(p: Play, n: int) -> bool:
+    before, p.world.skew = p.world.skew, SKEWS[n % len(SKEWS)]
     p.world.say(f"the clock is wrong by {p.world.skew:g} s")
+    return p.world.skew != before
 
 
 def _reboot_without_clock(p: Play, n: int) -> None:
@@ -266,8 +301,27 @@ PHASES = (
 )
 LEADS = {f"on to {phase}": _led(phase) for phase in PHASES}
 
+#: What may happen in the midst of a run. Not what a prerequisite cannot name and no look sees before the effect: a TTL,
+#: a live file or a process of the instant before.
+MEANWHILE = (
+    "somebody deletes a record",
+    "a hook",
+    "somebody replaces the records",
+    "lag",
+    "foreign record",
+    "restart",
+    "somebody deletes all",
+    "away",
+    "somebody signs again",
+    "clock",
+    "out of reach",
+    "cut off",
+    "deaf to a reload",
+)
 EVENTS: dict[str, Callable[[Play, int], object]] = {
     **LEADS,
+    "meanwhile": lambda p, n: p.meanwhile(n),
+    "a hook": lambda p, n: p.hand_over(n),
     "all is mended": lambda p, n: p.mend(n),
     "tick": lambda p, n: p.tick(),
     "tick with a fault": _fault,
@@ -301,6 +355,7 @@ EVENTS: dict[str, Callable[[Play, int], object]] = {
     "somebody replaces the records": _replace,
     "somebody signs again": _signs_again,
     "TTL": _ttl,
+    "resolver": _resolver,
     "a server leaves": _leave_ns,
     "a server joins": _join_ns,
     "restart": _restart,

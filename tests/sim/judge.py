@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 PORT = 25
+TTL_RAISED = "an administrator raised a TTL and changed the records"
 UNSEEN = "an administrator changed what the tool could not look at"
 
 
@@ -205,7 +206,10 @@ class Judge:
                     elif not late:  # what was good until now: nothing that somebody else did before excuses it
                         self.standing.pop((owner, after, it), None)
                         self.excused.pop((owner, after, it), None)
-                        self.unseen.pop((owner, after), None)
+                        if (
+                            self.unseen.get((owner, after), (0.0, ""))[1] != TTL_RAISED
+                        ):  # it may still come with that one
+                            self.unseen.pop((owner, after), None)
                         self.blind[zone].discard((owner, after))
 
 

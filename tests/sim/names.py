@@ -14,7 +14,7 @@ from rollover.dns.errors import ChangedUnderUs, OutcomeUnknown, PrimaryUnreachab
 from rollover.dns.update import Applied, Change, ReadBack
 from tests.sim.hands import FUDGE, Hands
 from tests.sim.materials import EPOCH
-from tests.sim.nameservers import NOTHING, NS_TTL, Landing, Records, Required, Server
+from tests.sim.nameservers import NEGATIVE_TTL, NOTHING, NS_TTL, Kept, Landing, Records, Required, Server
 from tests.sim.world import World
 
 
@@ -87,19 +87,31 @@ class SimNames:
                     errors.append(
                         TsigBadTime(zone=last_zone, server=primary.label, theirs=world.wall(), ours=world.now().wall)
                     )
-            believed = [
-                s
-                for s in world.zones.of(last_zone)
-                if world.zones.askable(s) and not s.badly_signed and s.reached and s.seen and s.listed
-            ]
-            if believed:
-                node, _ = believed[-1].copy.lookup(last)
-                said = ResolverAnswer(rrset_of(node.records), authenticated=True, ttl=node.ttl)
-            else:
-                said = ResolverAnswer(None, authenticated=False, problem="SERVFAIL")
+            said = self._resolver(last_zone, last)
             sightings.append(OwnerSighting(owner, last, last_zone, tuple(answers), said, ns_ttl=NS_TTL))
         world.wait(world.chance(f"look {len(world.log)}", (0.0, 0.2, 2.0)))
         return DnsLook(tuple(sightings), agrees, problem, ns, errors=tuple(errors[:1]))
+
+    def _resolver(self, zone: str, name: str) -> ResolverAnswer:
+        """Return what the host's own resolver says: what it has, for its TTL; then what some server has that it believes."""
+        world, resolver = self.world, self.world.resolver
+        if resolver.silent:
+            return ResolverAnswer(None, authenticated=False, problem="timed out")
+        if name not in resolver.kept or resolver.kept[name].until <= world.t:
+            believed = [
+                s
+                for s in world.zones.of(zone)
+                if world.zones.askable(s) and not s.badly_signed and s.reached and s.seen and s.listed
+            ]
+            if not believed:
+                return ResolverAnswer(None, authenticated=False, problem="SERVFAIL")
+            asked = believed[world.chance(f"asks {len(world.log)} {name}", tuple(range(12))) % len(believed)]
+            node, _ = asked.copy.lookup(name)
+            ttl = node.ttl if node.records else NEGATIVE_TTL
+            resolver.kept[name] = Kept(node.records, world.t + ttl)
+        kept = resolver.kept[name]
+        left = max(0, int(kept.until - world.t))
+        return ResolverAnswer(rrset_of(kept.records), authenticated=not resolver.insecure, ttl=left)
 
     def _answers(self, server: Server, name: str, ttl: int) -> list[ServerAnswer]:
         """Return what one server says; a primary that the public asks too stands there twice, as in a real look."""

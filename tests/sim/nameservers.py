@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 Records = frozenset[str]
 NOTHING: Records = frozenset()
 NS_TTL = 120
+NEGATIVE_TTL = 60  # of an answer that there is nothing
 ROUNDED_UP = 3  # seconds that resolver and sender add to a TTL, whole seconds being all that they count
 Required = tuple[str, Records]  # a prerequisite of an update: a name, and the exact records that it has
 Landing = tuple[str, Records, Records, Records, int]  # of an update: name, what it was computed from, add, delete, TTL
@@ -56,12 +57,30 @@ class Server:
     delay: float = 0.0
     lagging: bool = False
     reached: bool = True
+    missed: float | None = None  # when a look first got no answer from it
     badly_signed: bool = False
     asked_until: float = float("inf")
     listed: bool = True  # in the NS RRset
     restored: bool = False  # it has an old copy that somebody restored, or took it from one that has
     edited: bool = False  # somebody changed the zone on it, and the tool has not asked it since
     unseen: bool = False  # it was restored from an old copy, and the tool has not asked it since
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What one resolver has of a name, and until when."""
+
+    records: Records
+    until: float
+
+
+@dataclass
+class Resolver:
+    """The validating resolver that the tool asks: one of all those whose caches are in Held."""
+
+    kept: dict[str, Kept] = field(default_factory=dict)
+    insecure: bool = False  # it authenticates nothing
+    silent: bool = False
 
 
 @dataclass

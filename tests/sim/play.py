@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tests.sim.events import EVENTS, Event
-from tests.sim.judge import Violation
+from tests.sim.events import EVENTS, MEANWHILE, Event
+from tests.sim.judge import TTL_RAISED, Violation
 from tests.sim.materials import certificate
 from tests.sim.nameservers import Node, Server
 from tests.sim.shape import Shape
@@ -29,6 +29,7 @@ class Play:
         self.met: Counter[tuple[str, str]] = Counter()
         self.newest: dict[str, str] = {}  # by service, what was handed over last, unless a person went back since
         self._made = 0
+        self._disturbed = False  # something happened in the midst of this run
         for name in self.world.mail:
             self.tool.adopt(name)
             self.world.wait(1)
@@ -61,7 +62,8 @@ class Play:
         became = self.tool.look() if asked else self.tool.tick()
         self.world.judge.check()
         if became != "killed":
-            self.truth.after_a_look(clean=not fault and not became)
+            if not self._disturbed:  # what came after the look is not what it saw
+                self.truth.after_a_look(clean=not fault and not became)
             self.truth.nothing_good_is_given_up(self.newest, given_up)
             if not fault and not became:
                 self.truth.what_fails_is_taken_back()
@@ -84,6 +86,34 @@ class Play:
         if self.tool.knows(it):
             self.newest[service] = name
         self.world.judge.check()
+
+    def hand_over(self, n: int) -> None:
+        """Let a hook keep a new certificate while another process is at work."""
+        self._made += 1
+        name, service = f"c{self._made}", self.service(n)
+        self.tool.hand_over(self.world.stage(name), service)
+        self.newest[service] = name
+
+    def meanwhile(self, n: int) -> bool:
+        """Let something happen in the midst of a run, between its look and its effects; tell whether it did."""
+        what = MEANWHILE[n % len(MEANWHILE)]
+        self._disturbed = False
+
+        def happen() -> None:
+            self.world.say(f"meanwhile: {what}")
+            self._disturbed = self.let(what, n) is not False
+            for server in self.world.zones.servers:
+                if server.edited:  # what the run decides of is older
+                    self.world.judge.edited_unseen(server.zone)
+
+        self.tool.meanwhile = happen
+        self.tool.meanwhile_in = self.world.chance(f"meanwhile {len(self.world.log)}", (1, 1, 2, 2, 3, 4, 6))
+        if n % 2:
+            self.until_due(n)
+        self.tick(asked=True)
+        self.tool.meanwhile = None
+        happened, self._disturbed = self._disturbed, False
+        return happened
 
     def deploy_again(self, n: int) -> None:
         """Hand over a certificate that was handed over before: a hook run twice, an old lineage."""
@@ -135,8 +165,7 @@ class Play:
         why = f"an administrator {what.split(' of ', maxsplit=1)[0].split(' to ', maxsplit=1)[0]}"
         there = bool(self.world.zones.primary(zone).copy.lookup(name)[0].records)
         if zone in self.world.judge.ttl_unseen:
-            why_not = "an administrator raised a TTL and changed the records"
-            self.world.judge.nobody_saw(self.world.zones.primary(zone), why_not, passed_on=200.0)
+            self.world.judge.nobody_saw(self.world.zones.primary(zone), TTL_RAISED, passed_on=200.0)
         self.world.zones.edit(zone, name, node)
         self.world.zones.primary(zone).edited = True
         if not self.world.zones.primary(zone).reached:
@@ -146,12 +175,14 @@ class Play:
         self.world.judge.excuse(why)
         self.world.transfers()
 
-    def empty(self, n: int) -> None:
-        """Let an administrator take all records of an owner away."""
+    def empty(self, n: int) -> bool:
+        """Let an administrator take all records of an owner away; tell whether there were any."""
         owners = sorted(self.world.zones.targets)
         zone, name = self.world.own_name(owners[n % len(owners)])
-        if self.world.zones.primary(zone).copy.nodes.get(name) is not None:
-            self.admin(zone, name, None, "deletes all records")
+        if self.world.zones.primary(zone).copy.nodes.get(name) is None:
+            return False
+        self.admin(zone, name, None, "deletes all records")
+        return True
 
     def let_lag(self, server: Server, *, lagging: bool) -> None:
         """Let a secondary get no transfers, or get them again."""
@@ -184,9 +215,14 @@ class Play:
         for name, n in events:
             phases, self.tool.hands.struck, self.tool.died_at = self.tool.phases(), "", ""
             self.world.say(f"-- {name} {n}")
-            EVENTS[name](self, n)
+            happened = self.let(name, n)
             self.world.judge.check()
-            self._note(name, phases)
+            if happened is not False:  # it found nothing to strike
+                self._note(name, phases)
+
+    def let(self, name: str, n: int) -> object:
+        """Let one event happen; False if it found nothing to strike."""
+        return EVENTS[name](self, n)
 
     def _note(self, name: str, phases: Iterable[str]) -> None:
         """Count what happened in which phase: a fault only if it struck, a kill only if the tool died of it."""
@@ -233,6 +269,7 @@ class Play:
     def _mend_all(self) -> None:
         world = self.world
         world.skew = 0.0
+        world.resolver.insecure = world.resolver.silent = False
         for server in world.zones.servers:
             world.zones.remember(server)
             server.lagging, server.reached, server.badly_signed = False, True, False

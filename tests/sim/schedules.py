@@ -33,6 +33,7 @@ DRIVING = {
     "a fault when a person looks": 1,
     "a kill when a person looks": 1,
     "wait": 2,
+    "meanwhile": 2,
 }
 #: What ends by the same event, or by another one.
 ENDED_BY = {
@@ -45,6 +46,7 @@ ENDED_BY = {
     "clock": "clock",
     "reboot without a clock": "clock",
     "a server leaves": "a server joins",
+    "resolver": "resolver",
 }
 #: What cuts a run short, so that the next thing happens in the middle of a step.
 CUTS = (
@@ -56,9 +58,11 @@ CUTS = (
     "a kill when a person looks",
     "deploy that is killed",
 )
-TROUBLES = sorted(set(EVENTS) - set(BEGINNINGS) - set(DRIVING) - set(LEADS) - {"resume", "all is mended"})
+TROUBLES = sorted(set(EVENTS) - set(BEGINNINGS) - set(DRIVING) - set(LEADS) - {"resume", "all is mended", "a hook"})
 #: What is met in every phase, so and so often (Tally.missing): each kind of fault.
-KINDS = sorted({*TROUBLES, *FAULTS, "killed", "deploy what does not work"} - {"a server joins", "pause", "restart"})
+KINDS = sorted(
+    {*TROUBLES, *FAULTS, "killed", "meanwhile", "deploy what does not work"} - {"a server joins", "pause", "restart"}
+)
 #: What has to be there, or the fault finds nothing to strike.
 PROVOKED_BY = {
     "disk full": "somebody copies a certificate of another host",
@@ -69,7 +73,7 @@ NO_INSTALL = ("publishing", "propagating", "paused", "blocked")
 CANNOT_BE = {(kind, phase) for kind in ("disk full", "reload fails") for phase in NO_INSTALL}
 PAIRS = [(kind, phase) for kind in KINDS for phase in PHASES if (kind, phase) not in CANNOT_BE]
 #: What happens by itself: no process of the tool runs in it, so that something else can happen in the same phase.
-BY_ITSELF = [it for it in KINDS if it in TROUBLES and not it.startswith("deploy")]
+BY_ITSELF = [it for it in KINDS if it in TROUBLES and it != "meanwhile" and not it.startswith("deploy")]
 LED = 12  # visits in a schedule that is led
 #: In which order a schedule comes to phases: those of a rollover as they follow each other, or it spends its time on the way.
 ON_THE_WAY = (*(it for it in PHASES if it != "rolling-back"), "rolling-back")
@@ -103,27 +107,48 @@ TOGETHER = {
 }
 #: More often still: what not every way that leads there comes to.
 RARER = {
+    ("TTL", "blocked"): 5,
+    ("TTL", "installing"): 2,
+    ("TTL", "rolling-back"): 3,
+    ("clock", "installing"): 1,
+    ("TTL", "publishing"): 9,
+    ("a server leaves", "blocked"): 7,
+    ("a server leaves", "installing"): 4,
+    ("a server leaves", "retaining"): 6,
+    ("a server leaves", "rolling-back"): 10,
+    ("a server leaves", "withdrawing"): 7,
     ("answer lost", "installing"): 5,
     ("answer lost", "rolling-back"): 5,
     ("answer lost", "waiting"): 12,
     ("delayed", "propagating"): 12,
     ("deploy bad material", "blocked"): 5,
     ("deploy bad material", "propagating"): 5,
-    ("disk full", "rolling-back"): 6,
+    ("disk full", "rolling-back"): 7,
     ("disk full", "waiting"): 20,
-    ("disk full", "withdrawing"): 3,
+    ("disk full", "withdrawing"): 7,
     ("disk full", "retaining"): 10,
-    ("disk full", "verifying"): 10,
+    ("disk full", "verifying"): 26,
+    ("foreign record", "blocked"): 10,
+    ("foreign record", "installing"): 2,
     ("killed", "propagating"): 4,
     ("killed", "withdrawing"): 6,
+    ("meanwhile", "blocked"): 6,
+    ("meanwhile", "paused"): 4,
+    ("meanwhile", "publishing"): 2,
+    ("meanwhile", "waiting"): 2,
     ("not applied", "paused"): 5,
     ("not applied", "propagating"): 8,
     ("not applied", "waiting"): 6,
     ("refused", "installing"): 3,
+    ("relapse", "publishing"): 4,
     ("reload fails", "rolling-back"): 6,
-    ("reload fails", "verifying"): 12,
+    ("reload fails", "verifying"): 17,
     ("reload fails", "waiting"): 14,
-    ("reload fails", "withdrawing"): 6,
+    ("reload fails", "withdrawing"): 9,
+    ("restored zone", "publishing"): 7,
+    ("somebody deletes a record", "blocked"): 5,
+    ("somebody deletes all", "blocked"): 7,
+    ("somebody signs again", "blocked"): 6,
     ("state disk full", "installing"): 10,
 }
 LED_TO = [

@@ -37,6 +37,11 @@ class Tally:
         self.rollovers += other.rollovers
         self.crashes += other.crashes
 
+    @property
+    def median(self) -> float:
+        """How many events a schedule has, in the median."""
+        return statistics.median(self.lengths) if self.lengths else 0
+
     def missing(self, least: int) -> dict[tuple[str, str], int]:
         """Return what was met less often than that, of all kinds of fault and phases that can meet."""
         return {pair: self.met[pair] for pair in PAIRS if self.met[pair] < least}
@@ -50,9 +55,8 @@ class Tally:
         lines += [f"{kind:<{width}}" + "".join(f"{self.met[kind, phase]:>12}" for phase in phases) for kind in kinds]
         lines += ["", "not preventable, told and repaired:"]
         lines += [f"  {count:>8} {why}" for why, count in self.excused.most_common()]
-        median = statistics.median(self.lengths) if self.lengths else 0
         lines.append(
-            f"\n{self.seeds} seeds, {sum(self.lengths)} events ({median:g} in the median), {self.rollovers} installs, "
+            f"\n{self.seeds} seeds, {sum(self.lengths)} events ({self.median:g} in the median), {self.rollovers} installs, "
             f"{self.crashes} kills, {len(self.failed)} violations"
         )
         return "\n".join(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -72,6 +72,8 @@ class Tool:
         self.loop = loop
         self.die_in = 0  # at which of the next points; 0: at none
         self.die_at = ""  # or at the next one of this name
+        self.meanwhile: Callable[[], object] | None = None  # what happens in the midst of the next process
+        self.meanwhile_in = 0  # at which of its points
         self.died_at = ""  # where the last process did
         self._mortal = False  # it dies when die_in is down to 0
         self.began = 0.0  # when the last process did
@@ -113,6 +115,11 @@ class Tool:
         return Config(Path("/rollover.toml"), self.directory, dns, AlertConfig(), services)
 
     def _boundary(self, where: str) -> None:
+        if self.meanwhile is not None and where != "before a commit":  # there nobody else can write
+            self.meanwhile_in -= 1
+            if self.meanwhile_in <= 0:
+                happen, self.meanwhile = self.meanwhile, None
+                happen()
         self.die_in -= bool(self.die_in)
         if where == self.die_at or (self._mortal and not self.die_in):
             self.died_at = where
@@ -239,6 +246,11 @@ class Tool:
                 await run(host, name, HOOK)
 
         return self._do(f"deploy {it.name}", work)
+
+    def hand_over(self, it: Certificate, service: str) -> None:
+        """`rollover deploy` of a hook that finds another process at work: the certificate is kept, and that is all."""
+        with self._reading() as host:
+            stage(host, Material(it.fullchain, it.key, Path("/lineage/fullchain.pem")), service=service)
 
     def rollback(self, service: str, to: str = "") -> str:
         """`rollover rollback`."""

@@ -14,6 +14,8 @@ from tests.sim.tool import Tool
 from tests.sim.world import World
 
 VERIFY_TIMEOUT = 60.0  # as Tool configures it
+PROPAGATION_WARN = 3600.0  # the default: from then on a server that cannot be reached is a warning (interface.md)
+AGREES = 10.0  # seconds by which a clock may be wrong and pass for right
 MENDED_BY = {f"3 {selector} {mtype}" for selector in "01" for mtype in "012"}
 
 
@@ -40,12 +42,18 @@ class Truth:
                 self._must_be_true(it)
                 if clean:
                     self._must_be_repaired(it)
+                    for server in self.world.zones.servers:
+                        server.missed = (
+                            None if server.reached else self.world.t if server.missed is None else server.missed
+                        )
 
     def _must_be_true(self, it: Said) -> None:
-        """`status` never says ok while a server shows what an endpoint's certificate does not match."""
+        """`status` never says ok while a server shows what an endpoint's certificate does not match, or nobody can know."""
         mail = self.world.mail[it.name]
         if str(it.level) != "ok":
             return
+        if why := self._not_well(it.name):
+            raise Violation(f"at {self.world.t:g}: status says ok while {why}")
         for place in mail.places:
             owner = f"_{PORT}._tcp.{place.host}."
             if not place.reached or place.shows in mail.broken:
@@ -57,6 +65,29 @@ class Truth:
             for records in self._visible(owner):
                 if not valid(records, self.world.certificates[place.shows]):
                     raise Violation(f"at {self.world.t:g}: status says ok while {place.shows} is refused at {owner}")
+
+    def _not_well(self, name: str) -> str:
+        """Return what a look at this service has to have met, whatever the records are; empty if there is nothing."""
+        world, mail = self.world, self.world.mail[name]
+        servers = [s for s in world.zones.servers if s.seen and s.listed]
+        asked = all(s.reached for s in servers if s.upstream is None)  # who else could tell
+        away = {s.label: s.missed for s in servers if not s.reached and s.missed is not None}
+        return next(
+            filter(
+                None,
+                (
+                    *(f"{it.address} is out of reach" for it in mail.places if not it.reached),
+                    *(f"{it.address} refuses TLS" for it in mail.places if it.shows in mail.broken),
+                    *(f"{s.label} gives bad signatures" for s in servers if s.reached and s.public and s.badly_signed),
+                    *(f"{s} has been away since {at:g}" for s, at in away.items() if world.t - at > PROPAGATION_WARN),
+                    f"the clock is wrong by {world.skew:g} s" if asked and abs(world.skew) > AGREES else "",
+                    "the resolver authenticates nothing" if world.resolver.insecure else "",
+                    "the resolver answers nothing" if world.resolver.silent else "",
+                    "a person has paused it" if name in world.paused else "",
+                ),
+            ),
+            "",
+        )
 
     def _stranger(self) -> bool:
         """Tell whether the key of the other host's certificate was never handed to the tool."""

@@ -17,7 +17,7 @@ from rollover.core.timing import Instant  # a value of the tool's interface to t
 from tests.sim.judge import PORT, Judge
 from tests.sim.mailhost import MailHost, Place
 from tests.sim.materials import EPOCH, Certificate, certificate
-from tests.sim.nameservers import ROUNDED_UP, Copy, Landing, Node, Records, Required, Server, Zones
+from tests.sim.nameservers import ROUNDED_UP, Copy, Landing, Node, Records, Required, Resolver, Server, Zones
 from tests.sim.shape import HOSTS, Shape
 
 T = TypeVar("T")
@@ -43,6 +43,7 @@ class World:
         self.updates_in_flight = 0
         self.transferring: dict[int, tuple[str, Copy]] = {}  # zones on their way to a secondary
         self.in_flight: defaultdict[str, list[Records]] = defaultdict(list)  # by name, what they would make
+        self.resolver = Resolver()
         self.paused: set[str] = set()  # services that a person paused
         self._make_dns()
         self._make_mail()

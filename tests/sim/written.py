@@ -118,7 +118,7 @@ WRITTEN: tuple[tuple[str, int, list[Event]], ...] = (
             ("on to withdrawing", 16),
             ("a process with another certificate", 16),
             ("a person looks", 16),
-            ("on to blocked", 0),
+            ("on to blocked", 1),
             ("a person looks", 0),
         ],
     ),
@@ -476,5 +476,26 @@ WRITTEN: tuple[tuple[str, int, list[Event]], ...] = (
             ("somebody deletes all", 17),
             ("wait until it is due", 18),
         ],
+    ),
+    (
+        "an update that nobody read back explains what was signed after it",
+        321,
+        [
+            ("deploy what does not work", 23),
+            ("on to withdrawing", 2),
+            ("somebody changes it and back", 22),
+            ("somebody copies a certificate of another host", 21),
+            ("a fault when a person looks", 7),
+        ],
+    ),
+    (
+        "an update is applied whatever is there by now",
+        0,
+        [("deploy that is killed", 1), ("meanwhile", 6)],
+    ),
+    (
+        "nothing is told of a server that is away for hours",
+        0,
+        [("away", 1), ("a person looks", 0), *[("wait", 10)] * 3, ("a person looks", 0)],
     ),
 )

@@ -6,7 +6,16 @@ looks for them anew.
 
 from __future__ import annotations
 
-from tests.sim.mutants import excused, goals, installs, ledgers, records, waiting, withdrawal  # each enters its own
+from tests.sim.mutants import (
+    excused,
+    goals,
+    installs,
+    ledgers,
+    records,
+    telling,
+    waiting,
+    withdrawal,
+)  # each enters its own
 from tests.sim.mutants.registry import MUTANTS, NEEDS
 
-__all__ = ["MUTANTS", "NEEDS", "excused", "goals", "installs", "ledgers", "records", "waiting", "withdrawal"]
+__all__ = ["MUTANTS", "NEEDS", "excused", "goals", "installs", "ledgers", "records", "telling", "waiting", "withdrawal"]

@@ -113,6 +113,25 @@ def _(patch: Any) -> None:
 def _(patch: Any) -> None:
     whole = ledger.settle
     patch.setattr(effects, "settle", lambda before, rrset, inception=None: whole(before, rrset))
+    _explain_by_ours(patch)
+
+
+@mutant("an update that nobody read back explains what was signed after it", "somebody changes it and back")
+def _(patch: Any) -> None:
+    _explain_by_ours(patch)
+
+
+def _explain_by_ours(patch: Any) -> None:
+    """Take the signature over what an update of ours makes for that update's."""
+    whole = ledger._signatures
+
+    def signatures(before: Ledger, seen: Any) -> Any:
+        primary = seen.primary
+        if primary is not None and before.ours is not None and primary.rrset == before.ours:
+            before = replace(before, inception=primary.inception)
+        return whole(before, seen)
+
+    patch.setattr(ledger, "_signatures", signatures)
 
 
 @mutant("an update whose answer is lost will not land", "a fault when it is due", "rollback")

@@ -349,7 +349,7 @@ def test_the_first_inception_that_is_seen_is_no_change() -> None:
 def test_our_own_update_is_no_unknown_change() -> None:
     """If the inception changed by our own update, what was there is known."""
     it = see(book(), signed("A", FIRST_SIGNED), -50)
-    it = settle(intend(it, r("A B"), TTL, at(-40)), r("A B"))
+    it = settle(intend(it, r("A B"), TTL, at(-40)), r("A B"), SIGNED_AGAIN)
     it = see(it, signed("A B", SIGNED_AGAIN), -30)
 
     assert not [e for e in it.entries if e.rrset is None]
@@ -359,7 +359,7 @@ def test_our_own_update_is_no_unknown_change() -> None:
 def test_our_own_update_explains_one_change_only() -> None:
     """A signature after that is somebody else's."""
     it = see(book(), signed("A", FIRST_SIGNED), -50)
-    it = settle(intend(it, r("A B"), TTL, at(-40)), r("A B"))
+    it = settle(intend(it, r("A B"), TTL, at(-40)), r("A B"), SIGNED_AGAIN)
     it = see(see(it, signed("A B", SIGNED_AGAIN), -30), signed("A B", LATER_STILL), -20)
 
     assert entry(it, None).gone == at(-20)
@@ -537,7 +537,7 @@ def test_a_signature_that_is_newer_than_what_was_read_back_is_somebody_elses() -
     assert all(e.rrset is not None for e in see(ours, owner(same), 0).entries)
     assert any(e.rrset is None for e in see(ours, owner(other), 0).entries)
     unsigned = settle(intend(before, r("A B"), TTL, at(-10)), r("A B"))
-    assert all(e.rrset is not None for e in see(unsigned, owner(other), 0).entries), "nobody knows ours from theirs"
+    assert any(e.rrset is None for e in see(unsigned, owner(other), 0).entries), "nobody knows ours from theirs"
 
 
 def test_entries_come_in_the_same_order_in_every_run() -> None:
@@ -576,13 +576,13 @@ def test_what_may_have_been_there_takes_no_entry_away() -> None:
     assert entry(it, None).gone == at(-10)
 
 
-def test_what_we_did_is_expected_until_it_is_seen() -> None:
-    """A look before the primary has it does not make our own signature a stranger's."""
+def test_an_update_whose_signature_nobody_read_back_explains_none() -> None:
+    """It was killed, or landed late: somebody may have changed the RRset after it, and back, before this look."""
     it = intend(see(book(), signed("A", FIRST_SIGNED), -50), r("A B"), TTL, at(-40))
     it = see(it, signed("A", FIRST_SIGNED), -30)
     it = see(it, signed("A B", SIGNED_AGAIN), -20)
 
-    assert not [e for e in it.entries if e.rrset is None]
+    assert entry(it, None).gone == at(-20)
 
 
 def test_an_update_that_may_land_counts_as_shown_whatever_was_noted() -> None:
