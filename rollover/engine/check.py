@@ -16,7 +16,7 @@ from rollover.core.tlsa import combinations, owner_name, usable, valid
 from rollover.engine.check_host import Row, check_host, check_service
 from rollover.engine.hands import Hands
 from rollover.engine.host import Host
-from rollover.engine.look import Looker
+from rollover.engine.look import UNRESOLVED, Looker
 
 __all__ = ["Row", "check", "check_host"]
 
@@ -196,7 +196,7 @@ def _endpoints(seen: Sighting) -> Iterator[Row]:
     for e in seen.endpoints:
         rrset = rrsets.get(owner_name(e.endpoint.host, e.endpoint.port))
         if e.outcome is not Outcome.PRESENTED:
-            unknown = e.endpoint.address == "?"  # no address was found: nothing was tried
+            unknown = e.endpoint.address == UNRESOLVED  # no address was found: nothing was tried
             yield Row(
                 Level.CRITICAL,
                 f"{e.endpoint.host}: {e.detail}" if unknown else f"{e.endpoint}: {e.outcome}: {e.detail}",

@@ -21,6 +21,7 @@ from rollover.state import codec
 if TYPE_CHECKING:
     from rollover.dns.authoritative import DnsLook
 
+UNRESOLVED = "?"  # the address of a host that has none, or whose addresses nobody told
 CONNECTIONS = 1
 CONNECTIONS_TO_VERIFY = 2  # a round of proof asks each endpoint more than once: several processes serve it
 
@@ -116,21 +117,30 @@ class Looker:
         return (*await self.host.hands.endpoints.probe(places, connections=connections, timeout=timeout), *unresolved)
 
     async def _places(self) -> tuple[list[Endpoint], list[EndpointSighting]]:
-        """Return every endpoint of the service; a host without addresses is one that was not reached."""
+        """Return every endpoint of the service; a host without addresses is one that was not reached.
+
+        So is one whose addresses no resolver tells. While an install is open it is asked all the same where it was when
+        that was opened: a dead resolver must not starve the judgement of what fails there (protocol.md, 0).
+        """
         configured = self.host.config.services[self.service.name].addresses
         places: list[Endpoint] = []
         unresolved: list[EndpointSighting] = []
         bare: set[tuple[str, int]] = set()
         for name in self.service.hosts:
+            why = ""
             try:
                 addresses = list(configured) or await self.host.hands.names.addresses(name)
-                why = f"{name} has no address"
+                if not addresses:
+                    why = f"{name} has no address"
             except RolloverError as error:
-                addresses, why = [], error.message
-            if not addresses:
+                addresses, why = self._pictured(name), error.message
+            if why:
                 unresolved.append(
                     EndpointSighting(
-                        Endpoint(name, "?", self.service.ports[0]), Outcome.UNREACHABLE, detail=why, connections=0
+                        Endpoint(name, UNRESOLVED, self.service.ports[0]),
+                        Outcome.UNREACHABLE,
+                        detail=why,
+                        connections=0,
                     )
                 )
             for address in addresses:
@@ -141,6 +151,12 @@ class Looker:
                         bare.add((address, port))
                         places.append(Endpoint(name, address, port, False, algorithm))
         return places, unresolved
+
+    def _pictured(self, name: str) -> list[str]:
+        """Return the addresses at which host *name* was looked at when the open install began; none without one."""
+        opened = self.book().install
+        picture = opened.picture if opened is not None else ()
+        return list(dict.fromkeys(e.address for e in picture if e.host == name and e.address != UNRESOLVED))
 
     def expect(self, chain: Chain) -> None:
         """Say what a service serves that is not adopted yet: where others serve too, its key type is asked for."""

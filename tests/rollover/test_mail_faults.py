@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tests.lab import Lab, wait_for
@@ -12,6 +14,7 @@ from tests.rollover.driving import (
     advance_until,
     codes,
     fill_caches,
+    goal,
     history,
     instant,
     left_by_advance,
@@ -33,6 +36,18 @@ def adopted(lab: Lab, **changes: object) -> None:
     """Let the tool take over, with short spans."""
     lab.configure(check_every="30s", retain="2s", drain="1s", verify_timeout=f"{VERIFY}s", **changes)
     lab.rollover("adopt", "mail", check=0)
+
+
+def refuse_rsa(lab: Lab) -> None:
+    """Harden Postfix for ECDSA, as an administrator may: an RSA certificate shares no cipher with anybody."""
+    lab.mx.postconf(
+        "smtpd_tls_protocols = TLSv1.2",
+        "smtpd_tls_mandatory_protocols = TLSv1.2",
+        "tls_high_cipherlist = ECDHE+aECDSA+AESGCM",
+        "tls_medium_cipherlist = ECDHE+aECDSA+AESGCM",
+        "smtpd_tls_ciphers = high",
+    )
+    lab.mx.reload()
 
 
 def both_published(lab: Lab, new: Certificate) -> None:
@@ -81,15 +96,7 @@ def test_a_reload_that_changes_nothing(lab: Lab) -> None:
 def test_a_certificate_that_does_not_work_is_taken_back(lab: Lab) -> None:
     """TLS fails with the new certificate: after verify_timeout the old one is back by itself, and stays back."""
     adopted(lab)
-    # What an administrator hardened for ECDSA: an RSA certificate shares no cipher with anybody.
-    lab.mx.postconf(
-        "smtpd_tls_protocols = TLSv1.2",
-        "smtpd_tls_mandatory_protocols = TLSv1.2",
-        "tls_high_cipherlist = ECDHE+aECDSA+AESGCM",
-        "tls_medium_cipherlist = ECDHE+aECDSA+AESGCM",
-        "smtpd_tls_ciphers = high",
-    )
-    lab.mx.reload()
+    refuse_rsa(lab)
     new = lab.certificate(key="rsa")
     with steady_mail(lab) as mail:
         fill_caches(lab)
@@ -119,6 +126,33 @@ def test_a_certificate_that_does_not_work_is_taken_back(lab: Lab) -> None:
     lab.rollover("rollback", "mail", "--to", new.fingerprint, check=0)
     advance_to(lab, "steady")
     only_serves(lab, new)
+
+
+@pytest.mark.fault(52)
+@pytest.mark.lab(ttl=TTL, senders=False)
+def test_a_resolver_that_dies_while_a_new_certificate_fails(lab: Lab) -> None:
+    """The old certificate is back all the same; that it is proven everywhere is said only when the resolver lives again."""
+    adopted(lab)
+    lab.configure(check_every="30s", retain="2s", drain="1s", verify_timeout="12s", timeout="2s")
+    refuse_rsa(lab)
+    new = lab.certificate(key="rsa")
+    lab.deploy(new, check=0)
+    with ThreadPoolExecutor(1) as pool:
+        ticks = pool.submit(advance_until, lab, lambda it: goal(it) == lab.old.fingerprint, seconds=90)
+        wait_for(lambda: live_leaf(lab) == new.fingerprint or ticks.done(), "the new certificate is installed", 60)
+        lab.resolver.stop()
+        ticks.result()
+    advance_until(lab, lambda _: live_leaf(lab) == lab.old.fingerprint, seconds=60)
+    wait_for(lambda: _served(lab) == lab.old.spki, "the old certificate is served again")
+    for _ in range(2):
+        lab.rollover("advance", "mail")
+        assert left_by_advance()["phase"] == "rolling-back"
+        both_published(lab, new)
+    lab.resolver.start()
+    it = advance_until(lab, lambda it: it["phase"] not in {"rolling-back", "verifying"})
+    assert new.fingerprint[:16] in problem(it, "returned")["message"]
+    assert lab.served() == lab.old.spki
+    assert lab.old.tlsa in lab.primary.tlsa().records
 
 
 @pytest.mark.fault(52)
