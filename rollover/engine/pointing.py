@@ -66,12 +66,16 @@ async def point(host: Host, name: str, seen: Sighting, say: Say) -> list[tuple[P
 
 async def proven(host: Host, name: str) -> bool:
     """Look until every endpoint presents the goal, and nothing else, as often as an install has to be proven."""
+    return await shown(host, name, lambda view: view.world.goal is not None and view.proven(view.world.goal))
+
+
+async def shown(host: Host, name: str, right: Callable[[View], bool]) -> bool:
+    """Look until it is *right* in three looks one after the other; False when it was not within PROOF."""
     started, rounds = host.clock.now(), 0
     while elapsed_boot(started, host.clock.now()) < PROOF:
         looker = Looker(host, name)
         seen = await looker.look(proving=True)
-        view = View(looker.world(seen=seen), seen)
-        rounds = rounds + 1 if view.world.goal is not None and view.proven(view.world.goal) else 0
+        rounds = rounds + 1 if right(View(looker.world(seen=seen), seen)) else 0
         if rounds == ROUNDS:
             return True
         await host.clock.sleep(PAUSE)

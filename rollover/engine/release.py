@@ -1,16 +1,16 @@
 """release: out of the tool's care without one deferred message, with or without the records.
 
 What the mail server is given back has to be matched by everything that a resolver may hold, as this
-run saw it; what other services at the same RRset need stays there, and stays known as theirs.
+run saw it, and is proven as an adoption is; what other services at the same RRset need stays there,
+and stays known as theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import ceil
 
-from rollover.core.certificate import parse_chain
 from rollover.core.errors import RolloverError, ServerError, UsageError
 from rollover.core.ledger import wait_left
 from rollover.core.memory import remember_owners
@@ -19,12 +19,13 @@ from rollover.core.servers import incomplete
 from rollover.core.sighting import OwnerSighting, Sighting
 from rollover.core.steps import OwnerChange, Phase, Update
 from rollover.core.timing import elapsed
-from rollover.core.tlsa import EMPTY, Chain, RRset, needed, valid
+from rollover.core.tlsa import EMPTY, RRset, needed, valid
 from rollover.engine.effects import Failed, perform
+from rollover.engine.giveback import Previous, give_back, keep, previous_of
 from rollover.engine.host import Host
-from rollover.engine.look import Looker
+from rollover.engine.look import UNRESOLVED, Looker
+from rollover.engine.served import Served
 from rollover.engine.uncovering import refuse_uncovering
-from rollover.mail.target import PostfixTarget
 from rollover.state.lock import locked
 
 Say = Callable[[str], None]
@@ -41,14 +42,19 @@ async def release(host: Host, name: str, *, withdraw: bool, say: Say) -> None:
         book = host.store.book(host.service(name).name)
         if not book.adopted:
             raise UsageError(f"service {name} is not adopted", hint="there is nothing to release")
+        given = book.releasing  # a release that was cut off may have given them back already
         host.store.save_book(name, replace(book, releasing=True), book)
     try:
+        previous_of(host, name)
         if withdraw:
             await _withdraw(host, name, say)
         async with locked(host.lock_file, host.clock, patience=LOCK):
             world, seen = await _look(host, name)
-            _refuse_unmatched(host, world, seen)
-            await _restore(host, name, say)
+            previous = previous_of(host, name)
+            _refuse_unmatched(world, seen, previous)
+            _refuse_unresolved(seen, previous)
+            given = True
+            await give_back(host, name, seen, previous, say)
             with host.store.transaction():
                 host.store.event(
                     name, "released", "the mail server has its previous parameters again", host.clock.now().wall
@@ -56,10 +62,9 @@ async def release(host: Host, name: str, *, withdraw: bool, say: Say) -> None:
                 for owner in seen.owners:
                     host.store.unmanage(owner.target, _ours(world, owner))
                 host.store.forget_service(name)
-    except RolloverError:
+    except RolloverError as error:
         async with locked(host.lock_file, host.clock, patience=LOCK):
-            book = host.store.book(name)
-            host.store.save_book(name, replace(book, releasing=False), book)
+            await keep(host, name, error if given else None, say)
         raise
     say(f"{name} is released. " + (released(seen) if withdraw else RECORDS_STAY))
 
@@ -157,25 +162,27 @@ def _held_for(world: World, seen: Sighting) -> float | None:
     return left
 
 
-def _refuse_unmatched(host: Host, world: World, seen: Sighting) -> None:
+def _refuse_unmatched(world: World, seen: Sighting, previous: Sequence[Previous]) -> None:
     """What the mail server was configured with before has to be matched by what resolvers may hold."""
-    name = world.service.name
-    for target in host.hands.targets[name]:
-        if not isinstance(target, PostfixTarget):
-            continue
-        before = (host.store.restore(name) or {}).get(target.postfix.config_directory)
-        if not before:
-            continue
-        chain = parse_chain(target.postfix.chain_of(before))
+    for it in previous:
         for owner in seen.owners:
-            if (refusal := _refusal(world, seen, owner, chain, before)) is not None:
+            if (refusal := _refusal(world, seen, owner, it.served)) is not None:
                 raise refusal
 
 
-def _refusal(
-    world: World, seen: Sighting, owner: OwnerSighting, chain: Chain, before: Mapping[str, str]
-) -> ServerError | None:
-    """Return why *chain* must not be served at *owner* again now; None if it may."""
+def _refuse_unresolved(seen: Sighting, previous: Sequence[Previous]) -> None:
+    """Where nobody tells an endpoint's address nothing can be proven afterwards."""
+    for e in seen.endpoints if previous else ():
+        if e.endpoint.address == UNRESOLVED:
+            raise ServerError(
+                f"what {e.endpoint.host} presents could not be seen afterwards: {e.detail}",
+                hint="release again when its addresses can be looked up, or set `addresses` of the service",
+            )
+
+
+def _refusal(world: World, seen: Sighting, owner: OwnerSighting, before: Served) -> ServerError | None:
+    """Return why what was served *before* must not be served at *owner* again now; None if it may."""
+    chain = before.parsed
     entries = world.ledger(owner.owner).entries
     served = [a.rrset for a in owner.servers if a.rrset is not None]
     matched = owner.primary is not None and all(valid(rrset, chain) for rrset in served)
@@ -200,29 +207,17 @@ def _refusal(
         )
     return ServerError(
         text + ("for all resolvers yet" if matched else "in DNS"),
-        hint=_way_out(world, chain, before, left if matched else None),
+        hint=_way_out(world, before, left if matched else None),
     )
 
 
-def _way_out(world: World, chain: Chain, before: Mapping[str, str], left: float | None) -> str:
+def _way_out(world: World, before: Served, left: float | None) -> str:
     """Return how a release becomes possible; *left*: seconds until it does by itself."""
-    name, fingerprint = world.service.name, chain.fingerprint
+    name, fingerprint = world.service.name, before.parsed.fingerprint
     if left is not None:
         return f"release again in {ceil(left)} s"
     if fingerprint in world.book.standings:  # deploy would know it already, and change nothing
         commands = f"`rollover rollback {name} --to {fingerprint[:16]}`, then `rollover advance {name} --wait`"
     else:
-        files = before.get("smtpd_tls_chain_files") or " ".join(
-            before.get(f"smtpd_tls_{what}_file", what.upper()) for what in ("cert", "key")
-        )
-        commands = f"`rollover deploy {files} --service {name} --wait`"
+        commands = f"`rollover deploy {' '.join(before.files)} --service {name} --wait`"
     return f"{commands}, then release; or have those files hold what is served now"
-
-
-async def _restore(host: Host, name: str, say: Say) -> None:
-    noted = host.store.restore(name) or {}
-    for target in host.hands.targets[name]:
-        if isinstance(target, PostfixTarget) and (before := noted.get(target.postfix.config_directory)) is not None:
-            target.postfix.restore(before)
-            await target.reload()
-            say(f"{target.postfix.config_directory}: {', '.join(f'{k} = {v}' for k, v in before.items())}")

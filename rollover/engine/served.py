@@ -32,6 +32,11 @@ class Served:
         """The chain."""
         return parse_chain(self.chain)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files, as *where* names them."""
+        return tuple(self.where.rpartition(" = ")[2].split(" and "))
+
 
 def configured(host: Host, looker: Looker) -> Served:
     """Return what is served today. Raises ConfigError, NotServed when it cannot be told."""

@@ -71,9 +71,9 @@ class Instance:
             return self.value(parent, service)
         return self.main.get(name, "")
 
-    def certificates_of(self, service: Service) -> tuple[list[str], list[tuple[str, str]]]:
-        """Return the chain files of *service*, and where it has none its (certificate, key) files."""
-        named = PROXY if service.program == "tlsproxy" else {name: name for name in PROXY}
+    def certificates_of(self, service: Service | None = None) -> tuple[list[str], list[tuple[str, str]]]:
+        """Return the chain files of *service* (main.cf's for None), and where it has none its (certificate, key) files."""
+        named = PROXY if service is not None and service.program == "tlsproxy" else {name: name for name in PROXY}
         chains = self.value(named[CHAIN_FILES], service).replace(",", " ").split()
         if chains:
             return chains, []
@@ -137,6 +137,13 @@ def read_instance(config_directory: str) -> Instance:
     if key not in _read:
         _read[key] = _ask(config_directory)
     return _read[key]
+
+
+def main_cf_with(config_directory: str, parameters: Mapping[str, str]) -> Instance:
+    """Return main.cf as if it set *parameters*, and no other certificate parameter; no services. Raises MailError."""
+    values = assignments(postconf(config_directory, "-d", *CERTIFICATE_PARAMETERS)) | dict(parameters)
+    overrides = (word for name, value in values.items() for word in ("-o", f"{name}={value}"))
+    return Instance(assignments(postconf(config_directory, "-x", *overrides, *CERTIFICATE_PARAMETERS)), ())
 
 
 def _ask(config_directory: str) -> Instance:

@@ -21,6 +21,7 @@ from rollover.mail.mastercf import (
     PROXY,
     SNI_MAPS,
     assignments,
+    main_cf_with,
     postconf,
     read_instance,
 )
@@ -103,6 +104,23 @@ class Postfix:
                     f"{self.config_directory}: services {first} and {service} have different certificates",
                     hint="list in `ports` only those of this certificate, or remove the -o options in master.cf",
                 )
+        return self._pair(chains, pairs, chain_file, beside)
+
+    def chain_of(
+        self, parameters: Mapping[str, str], chain_file: str | Path = "", *, beside: Collection[str | Path] = ()
+    ) -> tuple[bytes, bytes, str]:
+        """Return the same of what main.cf would name with *parameters* (what point_at() returned). Raises as current_chain()."""
+        chains, pairs = main_cf_with(self.config_directory, parameters).certificates_of()
+        return self._pair(chains, pairs, chain_file, beside)
+
+    def _pair(
+        self,
+        chains: Sequence[str],
+        pairs: Sequence[tuple[str, str]],
+        chain_file: str | Path,
+        beside: Collection[str | Path],
+    ) -> tuple[bytes, bytes, str]:
+        """Return (key PEM, chain PEM, where) of the one certificate in *chains* or *pairs*. Raises as current_chain()."""
         theirs = {os.path.normpath(path) for path in beside}
         own = [path for path in chains if os.path.normpath(path) not in theirs]
         files = own or [path for pair in pairs for path in pair]
@@ -135,15 +153,6 @@ class Postfix:
             raise CertificateError(f"no private key in {where}", hint="name the key in smtpd_tls_key_file")
         matching_chain(key, chain)
         return key, chain, (CHAIN_FILES if chains else "smtpd_tls_cert_file") + f" = {where}"
-
-    def chain_of(self, parameters: Mapping[str, str]) -> bytes:
-        """Return the chain, PEM, that main.cf would name with *parameters* (what point_at() returned). Raises MailError."""
-        overrides = [word for name, value in parameters.items() for word in ("-o", f"{name}={value}")]
-        name = CHAIN_FILES if parameters.get(CHAIN_FILES) else "smtpd_tls_cert_file"
-        files = postconf(self.config_directory, "-xh", *overrides, name).replace(",", " ").split()
-        from rollover.core.certificate import split_pem  # here: see livefile.usable_chain
-
-        return split_pem(b"\n".join(_read(path) for path in files))[1]
 
     # --- changing it --------------------------------------------------------------------------------
 

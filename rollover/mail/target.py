@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -86,6 +86,10 @@ class PostfixTarget:
 
     def served(self) -> tuple[bytes, bytes, str] | None:
         return self.postfix.current_chain(self.chain_file, ports=self._ports, beside=self._beside)
+
+    def served_with(self, parameters: Mapping[str, str]) -> tuple[bytes, bytes, str]:
+        """Return the same of what Postfix would be configured with by *parameters*. Raises as served()."""
+        return self.postfix.chain_of(parameters, self.chain_file, beside=self._beside)
 
     def install(self, key_pem: bytes, chain_pem: bytes) -> str:
         return install(self.chain_file, joined(key_pem, chain_pem))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -99,6 +101,14 @@ def _idle(it: Service) -> float:
 def advance_to(lab: Lab, *phases: str, seconds: float = 240, every: float = 1.0) -> Service:
     """Run `advance mail` until the service is in one of *phases*; return it."""
     return advance_until(lab, lambda it: it["phase"] in phases, seconds=seconds, every=every)
+
+
+def served_if_any(lab: Lab) -> str:
+    """Return the SPKI SHA-256 that the MX presents; "" while there is no handshake."""
+    try:
+        return lab.served()
+    except OSError:
+        return ""
 
 
 def hand_over(lab: Lab, new: Certificate, *, offset: str | None = None, target: str = at.OWNER) -> None:
@@ -317,3 +327,11 @@ def renewing(lab: Lab, lineage: str = "", **options: Any) -> Iterator[Renewal]:
             renewal.gate.unlink()
     renewal.output = done.stdout + done.stderr
     assert renewal.reached.exists(), f"certbot ran no deploy hook:\n{renewal.output}"
+
+
+def begin_tool(lab: Lab, *words: str | Path) -> subprocess.Popen[str]:
+    """Start the tool with the lab's configuration as a terminal would; output is text in pipes."""
+    program = Path(sys.prefix) / "bin" / "rollover"
+    # A shell that starts a process in the background, as CI may have done with us, lets it ignore Control-C.
+    command = ["env", "--default-signal=INT", program, "--config", lab.config_file, *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

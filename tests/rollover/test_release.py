@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from tests.lab.process import run
 from tests.rollover.driving import (
     advance_until,
     alone_in_dns,
+    begin_tool,
     codes,
     fill_caches,
     goal,
@@ -22,6 +25,7 @@ from tests.rollover.driving import (
     left_by_advance,
     nothing_deferred,
     only_serves,
+    served_if_any,
     served_leaf,
     service,
     steady_mail,
@@ -163,6 +167,110 @@ def test_a_withdrawal_that_is_refused_changes_nothing(lab: Lab) -> None:
     lab.primary.thaw()
     lab.rollover("release", "mail", "--withdraw", check=0)
     assert lab.primary.tlsa().records == ()
+
+
+@pytest.mark.lab(ttl=2, senders=False)
+def test_a_key_that_is_not_there_any_more_is_not_given_back(lab: Lab) -> None:
+    """Without its own key Postfix would offer no TLS to senders that insist on it: refused before anything is changed."""
+    before = configured(lab)
+    key = Path(lab.mx.get("smtpd_tls_key_file"))
+    kept = key.read_bytes()
+    lab.configure(check_every="1m")
+    lab.rollover("adopt", "mail", check=0)
+    ours = configured(lab)
+
+    for content, why in ((None, f"{key}: No such file"), (lab.certificate().privkey.read_bytes(), "not that of the")):
+        key.unlink(missing_ok=True)
+        if content is not None:
+            key.write_bytes(content)
+        for words in ((), ("--withdraw",)):
+            message, hint = two_lines(lab.rollover("release", "mail", *words, check=69).stderr)
+            assert why in message
+            assert str(key) in message
+            assert str(lab.chain_file) in hint, "what goes on being served, and a key that fits"
+            assert (configured(lab), lab.primary.tlsa().records) == (ours, (lab.old.tlsa,))
+        tick(lab)
+        assert (left_by_advance()["phase"], left_by_advance()["level"]) == ("steady", "ok"), "it is cared for as before"
+        assert lab.served() == lab.old.spki
+
+    key.write_bytes(kept)
+    lab.rollover("release", "mail", check=0)
+    assert (configured(lab), served_leaf(lab)) == (before, lab.old.fingerprint)
+
+
+@pytest.mark.lab(ttl=2, senders=False)
+def test_an_instance_with_the_parameters_for_ecdsa_alone_is_released(lab: Lab) -> None:
+    """What was adopted from `smtpd_tls_eccert_file` goes back to it."""
+    run(["postconf", "-c", lab.mx.config_directory, "-X", "smtpd_tls_cert_file", "smtpd_tls_key_file"])
+    tls = lab.directory / "mx" / "tls"
+    lab.mx.postconf(f"smtpd_tls_eccert_file={tls}/cert.pem", f"smtpd_tls_eckey_file={tls}/key.pem")
+    lab.mx.reload()
+    before = configured(lab)
+    lab.configure(check_every="1m")
+    lab.rollover("adopt", "mail", check=0)
+    assert configured(lab) != before
+
+    lab.rollover("release", "mail", check=0)
+
+    assert (configured(lab), served_leaf(lab)) == (before, lab.old.fingerprint)
+    assert service(lab)["phase"] == "unadopted"
+
+
+@contextmanager
+def keyless(lab: Lab) -> Iterator[None]:
+    """Let Postfix lose the key of before, where the tool still sees it: as in a container, or with SELinux."""
+    tls = lab.directory / "mx" / "tls"
+    copies = {path.name: path.read_bytes() for path in tls.iterdir()}
+    lost = tls / "key.pem"
+    lost.unlink()
+    run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", tls])
+    try:
+        for name, content in copies.items():
+            (tls / name).write_bytes(content)
+        yield
+    finally:
+        run(["umount", "-l", tls])
+        lost.write_bytes(copies[lost.name])
+
+
+@pytest.mark.lab(ttl=2, senders=False)
+def test_what_does_not_work_when_it_was_given_back_is_taken_away_again(lab: Lab) -> None:
+    """Postfix offers no TLS with its previous parameters: it reads the live file again, and stays under care.
+
+    So it does when that release was killed, nobody knows when, and is given again.
+    """
+    before = configured(lab)
+    lab.configure(check_every="1m", verify_timeout="5s")
+    lab.rollover("adopt", "mail", check=0)
+    ours = configured(lab)
+
+    with keyless(lab):
+        message, hint = two_lines(lab.rollover("release", "mail", check=69).stderr)
+        assert f"not every endpoint presents what is in {lab.directory}/mx/tls/cert.pem" in message
+        assert f"to read {lab.chain_file} again, and mail stays adopted" in message
+        assert "mail log" in hint
+        assert configured(lab) == ours
+        wait_for(lambda: served_if_any(lab) == lab.old.spki, "the live file is served again")
+        assert "not-released" in {event["kind"] for event in history(lab)}
+        to_the_end(lab)
+        assert (left_by_advance()["phase"], left_by_advance()["level"]) == ("steady", "ok")
+
+        killed = begin_tool(lab, "release", "mail")
+        wait_for(lambda: configured(lab) == before, "it has given the parameters back")
+        wait_for(lambda: not served_if_any(lab), "Postfix offers no TLS")
+        killed.kill()
+        killed.communicate()
+        lab.rollover("advance", "mail")
+        assert not served_if_any(lab)
+        assert left_by_advance()["level"] == "critical"
+        lab.rollover("release", "mail", check=69)
+        assert configured(lab) == ours
+        wait_for(lambda: served_if_any(lab) == lab.old.spki, "the live file is served again")
+        to_the_end(lab)
+
+    lab.rollover("release", "mail", check=0)
+    assert (configured(lab), served_leaf(lab)) == (before, lab.old.fingerprint)
+    assert lab.primary.tlsa().records == (lab.old.tlsa,)
 
 
 @pytest.mark.lab(ttl=2, senders=False)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -20,6 +17,7 @@ from tests.rollover.driving import (
     advance_until,
     alone_in_dns,
     at_the_worst_moment,
+    begin_tool,
     goal,
     hand_over,
     history,
@@ -176,11 +174,3 @@ def test_an_interrupted_wait_loses_nothing(host: Lab) -> None:
     assert "retaining" in phases
     assert phases[-1] == "steady"
     alone_in_dns(host, new)
-
-
-def begin_tool(lab: Lab, *words: str | Path) -> subprocess.Popen[str]:
-    """Start the tool with the lab's configuration as a terminal would; output is text in pipes."""
-    program = Path(sys.prefix) / "bin" / "rollover"
-    # A shell that starts a process in the background, as CI may have done with us, lets it ignore Control-C.
-    command = ["env", "--default-signal=INT", program, "--config", lab.config_file, *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -222,6 +222,46 @@ def test_current_chain_refuses_what_it_cannot_take(lab: Lab, postfix: Postfix) -
     assert "deploy" in refusal(postfix.current_chain).hint
 
 
+# --- what it would be configured with -------------------------------------------------------------
+
+
+def test_chain_of_chooses_as_postfix_would(lab: Lab, postfix: Postfix) -> None:
+    """Of the parameters of before, chain files or any pair, with their macros; what main.cf sets now does not count."""
+    tls = lab.directory / "mx" / "tls"
+    append(lab, "main.cf", f"tls = {tls}\n")
+    legacy = postfix.point_at(CHAIN)
+    pair = lab.old.privkey.read_bytes(), lab.old.fullchain.read_bytes()
+    assert postfix.chain_of(legacy)[:2] == pair
+
+    ecdsa = {"smtpd_tls_eccert_file": "$tls/cert.pem", "smtpd_tls_eckey_file": "${tls}/key.pem"}
+    key, chain, where = postfix.chain_of({**ecdsa, "smtpd_tls_cert_file": ""})
+    assert (key, chain) == pair
+    assert where.endswith(f" = {tls}/cert.pem and {tls}/key.pem")
+
+    chains = {"smtpd_tls_chain_files": "$tls/key.pem, $tls/cert.pem"}
+    assert postfix.chain_of(chains | {"smtpd_tls_cert_file": "/ignored/beside/it.pem"})[:2] == pair
+    another = use(lab, lab.certificate())
+    assert (
+        postfix.chain_of({"smtpd_tls_chain_files": f"{another}, $tls/key.pem, $tls/cert.pem"}, beside=[another])[:2]
+        == pair
+    )
+
+
+def test_chain_of_looks_at_the_key(lab: Lab, postfix: Postfix) -> None:
+    """A certificate alone is nothing that TLS can be offered with: its key has to be there, and to be its own."""
+    previous = postfix.point_at(CHAIN)
+    key = Path(previous["smtpd_tls_key_file"])
+    kept = key.read_bytes()
+
+    key.write_bytes(lab.certificate().privkey.read_bytes())
+    assert isinstance(refusal(lambda: postfix.chain_of(previous)), CertificateError)
+    key.unlink()
+    assert f"{key}: No such file" in refusal(lambda: postfix.chain_of(previous)).message
+    key.write_bytes(kept)
+    assert postfix.chain_of(previous)[0] == kept
+    assert "no certificate" in refusal(lambda: postfix.chain_of({})).message
+
+
 # --- pointing it at our file, and back ------------------------------------------------------------
 
 
