@@ -8,11 +8,12 @@ from rollover.core.goals import mark
 from rollover.core.ledger import Ledger, Patience, observe
 from rollover.core.model import Book, Credential, State, World
 from rollover.core.servers import incomplete, lacking
-from rollover.core.sighting import Sighting
+from rollover.core.sighting import Outcome, Sighting
 from rollover.core.timing import Instant, elapsed, not_in_future
 from rollover.core.tlsa import EMPTY, RRset
 from rollover.core.view import View
 
+SILENT = (Outcome.UNREACHABLE, Outcome.NO_GREETING)
 LEAVING = (State.PUBLISHED, State.READY, State.RETIRED)
 
 
@@ -43,10 +44,16 @@ def remember(world: World, seen: Sighting) -> Book:
 
 
 def _lately(view: View) -> dict[str, Instant]:
-    """Return what endpoints present beside the goal, and what they did as long as an old process may live on."""
+    """Return what endpoints present beside the goal, and what they did as long as an old process may live on.
+
+    One that is not reached may present still what it did: its time begins when it is reached again.
+    """
     now, book = view.now, view.world.book
     before = {f: not_in_future(at, now) for f, at in book.lately.items()}
-    kept = {f: at for f, at in before.items() if elapsed(at, now) < view.world.service.drain}
+    if any(e.outcome in SILENT for e in view.seen.endpoints):
+        kept = dict.fromkeys(before, now)
+    else:
+        kept = {f: at for f, at in before.items() if elapsed(at, now) < view.world.service.drain}
     shown = sorted({chain.fingerprint for _, _, chain in view.at_endpoints} - {book.goal})
     return kept | dict.fromkeys(shown, now)
 

@@ -194,7 +194,7 @@ def _leave_ns(p: Play, n: int) -> bool:
     others = [s for s in p.world.zones.of(server.zone) if s.public and s.listed and s.seen and s is not server]
     if not server.listed or not others:
         return False
-    server.listed, server.asked_until = False, p.world.t + NS_TTL + ROUNDED_UP
+    server.listed, server.asked_until, server.missed = False, p.world.t + NS_TTL + ROUNDED_UP, None
     p.world.zones.remember(server)
     p.world.say(f"{server.label} leaves the NS RRset")
     return True
@@ -204,7 +204,7 @@ def _join_ns(p: Play, n: int) -> bool:
     server = _secondary(p, n)
     if server.listed:
         return False
-    server.listed, server.asked_until = True, float("inf")
+    server.listed, server.asked_until, server.missed = True, float("inf"), None
     for it in p.world.zones.servers:
         it.unseen = it.unseen or it is server or (it.upstream is server and not it.seen)
     p.world.judge.excuse("a name server joined with an old copy")

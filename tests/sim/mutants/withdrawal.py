@@ -63,6 +63,12 @@ def _(patch: Any) -> None:
 def _(patch: Any) -> None:
     whole = View.shows_only
     patch.setattr(View, "shows_only", lambda self, e, goal: e.outcome is Outcome.UNREACHABLE or whole(self, e, goal))
+    patch.setattr(memory, "SILENT", ())
+
+
+@mutant("what an endpoint presented before it went out of reach is forgotten", "out of reach")
+def _(patch: Any) -> None:
+    patch.setattr(memory, "SILENT", ())
 
 
 @mutant("one connection that shows the new certificate is enough")

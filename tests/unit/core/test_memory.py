@@ -300,6 +300,18 @@ def test_what_was_presented_beside_the_goal_is_remembered_while_an_old_process_m
     assert ahead.lately == {fp("A"): NOW}
 
 
+@pytest.mark.parametrize("silence", ["unreachable", "silent"])
+def test_what_an_endpoint_presented_before_it_went_out_of_reach_is_remembered_until_it_is_reached(silence: str) -> None:
+    """It may present it still, however long ago that was; its old processes live on for `drain` after that."""
+    before = world("B", "B", loaded="B", lately={fp("A"): at(-500)})
+
+    away = remembered(before, look("A B", [end("B"), end(silence, "192.0.2.26")], "B"))
+    assert away.book.lately == {fp("A"): NOW}
+    assert book(away, look("A B", "B", "B", now=99)).lately == {fp("A"): NOW}
+    assert book(away, look("A B", "B", "B", now=100)).lately == {}
+    assert book(before, look("A B", [end("B"), end("454", "192.0.2.26")], "B")).lately == {}
+
+
 def test_one_handshake_stands_behind_what_an_endpoint_showed_unless_more_did() -> None:
     """The evidence at the end of a rollover counts them."""
     assert EndpointSighting(Endpoint("mail.example.org", "192.0.2.25", 25), Outcome.PRESENTED).connections == 1
