@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.sim.events import EVENTS, MEANWHILE, Event
 from tests.sim.judge import TTL_RAISED, Violation
 from tests.sim.materials import certificate
-from tests.sim.nameservers import Node, Server
+from tests.sim.nameservers import NOTHING, Node, Server
 from tests.sim.shape import Shape
 from tests.sim.tool import Tool
 from tests.sim.truth import Truth
@@ -64,7 +64,7 @@ class Play:
         if became != "killed":
             if not self._disturbed:  # what came after the look is not what it saw
                 self.truth.after_a_look(clean=not fault and not became)
-            self.truth.nothing_good_is_given_up(self.newest, given_up)
+                self.truth.nothing_good_is_given_up(self.newest, given_up)
             if not fault and not became:
                 self.truth.what_fails_is_taken_back()
 
@@ -167,6 +167,8 @@ class Play:
         if zone in self.world.judge.ttl_unseen:
             self.world.judge.nobody_saw(self.world.zones.primary(zone), TTL_RAISED, passed_on=200.0)
         self.world.zones.edit(zone, name, node)
+        left = node.records if node is not None else NOTHING
+        self.world.judge.foreign -= {it for it in self.world.judge.foreign if it[0] == name and it[1] not in left}
         self.world.zones.primary(zone).edited = True
         if not self.world.zones.primary(zone).reached:
             self.world.judge.edited_unseen(zone)
