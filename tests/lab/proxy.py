@@ -1,4 +1,4 @@
-"""A DNS proxy in front of the primary that loses updates, or the answers to them."""
+"""A DNS proxy in front of the primary that loses updates, or the answers to them, or lets them arrive late."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import socket
 import threading
 from typing import Literal
 
+import dns.message
 import dns.opcode
+import dns.rcode
 
 from . import addresses as at
 from .listener import Hangup, Listener, Transport, read_frame, write_frame
@@ -29,6 +31,8 @@ class UpdateProxy(Listener):
         self._answers_to_lose = 0
         self._requests_to_lose = 0
         self._loss: Loss = "silence"
+        self._holds = False
+        self._held: list[bytes] = []
         self.updates = 0
         """UPDATE messages that arrived here."""
         self.lost_answers = 0
@@ -49,7 +53,27 @@ class UpdateProxy(Listener):
         with self._lock:
             self._requests_to_lose, self._loss = count, loss
 
+    def hold_request(self) -> None:
+        """Keep the next update back until `deliver_held`; its client hears nothing, and gives up."""
+        with self._lock:
+            self._holds = True
+
+    @property
+    def holds(self) -> int:
+        """How many updates are kept back."""
+        return len(self._held)
+
+    def deliver_held(self) -> str:
+        """Let the update that was kept back arrive at the primary; return the response code that nobody hears."""
+        with self._lock:
+            message = self._held.pop()
+        answer = self._ask(message, "tcp")
+        assert answer is not None, "the primary hung up"
+        return dns.rcode.to_text(dns.message.from_wire(answer, keyring=False).rcode())
+
     def _pass_on(self, message: bytes, transport: Transport) -> bytes | None:
+        if _is_update(message) and self._kept_back(message):
+            return None
         lose_request, lose_answer = self._fate() if _is_update(message) else (False, False)
         if lose_request:
             self._lose()
@@ -61,6 +85,14 @@ class UpdateProxy(Listener):
             self._lose()
             return None
         return answer
+
+    def _kept_back(self, message: bytes) -> bool:
+        with self._lock:
+            holds, self._holds = self._holds, False
+            if holds:
+                self.updates += 1
+                self._held.append(message)
+            return holds
 
     def _fate(self) -> tuple[bool, bool]:
         """Return whether the next update, and whether its answer, is to be lost."""
