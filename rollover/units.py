@@ -48,9 +48,10 @@ def install(
             f"  5 * * * * root {shlex.join(words)} status --quiet",
         ]
     lines = []
+    there = {unit: ours(root / DIRECTORY / unit) for unit in UNITS}  # all are looked at before one is written
     for unit in UNITS:
         path, content = root / DIRECTORY / unit, _text(unit, words, writable)
-        if ours(path) == content:
+        if there[unit] == content:
             lines.append(f"{path} is in place")
         elif dry_run:
             lines.append(f"would write {path}")

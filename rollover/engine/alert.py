@@ -34,8 +34,8 @@ async def raise_alerts(host: Host, told: Sequence[Report]) -> None:
     async with AsyncExitStack() as stack:
         try:
             # Without its place below /run, or where somebody else could hold it: twice is better than never.
-            with suppress(OSError, CannotWrite, PermissionsError), run_directory(host):
-                lock = locked(host.run_directory / "alert.lock", host.clock, patience=0.0)
+            with suppress(OSError, CannotWrite, PermissionsError), run_directory(host) as held:
+                lock = locked(host.run_directory / "alert.lock", host.clock, patience=0.0, directory=held)
                 await stack.enter_async_context(lock)
         except Busy:
             return  # another run is telling; what it has not told, the next tick tells

@@ -63,7 +63,9 @@ def install_files(files: Sequence[File]) -> str:
     moment.
     """
     with ExitStack() as stack:
-        staged = [stack.enter_context(_staged(file)) for file in files]
+        # Each directory is held before anything is written: a key and its certificate go to the same one.
+        held = {file.path.parent: stack.enter_context(_held(file.path)) for file in files}
+        staged = [stack.enter_context(_staged(file, held[file.path.parent])) for file in files]
         return "+".join([file.commit() for file in staged])
 
 
@@ -81,8 +83,7 @@ class _Staged:
         file, directory = self._file, self._directory
         uid = os.geteuid() if file.owner is None else file.owner
         gid = os.getegid() if file.group is None else file.group
-        before = _regular(directory, file.path)
-        old = None if before is None else _read(directory, file.path.name)
+        before, old = _present(directory, file.path)
         if before is not None and old == file.content:
             if (stat.S_IMODE(before.st_mode), before.st_uid, before.st_gid) == (file.mode, uid, gid):
                 return
@@ -114,11 +115,19 @@ class _Staged:
 
 
 @contextmanager
-def _staged(file: File) -> Iterator[_Staged]:
+def _held(path: Path) -> Iterator[int]:
+    """Yield a descriptor of the directory of *path*."""
+    with ExitStack() as stack:
+        with _explained(path):
+            directory = stack.enter_context(trusted_directory(path.parent, create=True))
+        yield directory
+
+
+@contextmanager
+def _staged(file: File, directory: int) -> Iterator[_Staged]:
     """Yield *file*, written and ready to be renamed; remove what was not."""
     with ExitStack() as stack:
         with _explained(file.path):
-            directory = stack.enter_context(trusted_directory(file.path.parent, create=True))
             _sweep(directory, file.path.name)
             staged = _Staged(file, directory)
             stack.callback(staged.clean)
@@ -199,27 +208,32 @@ def matching_chain(key_pem: bytes, chain_pem: bytes) -> Chain:
     return chain
 
 
-def _regular(directory: int, path: Path) -> os.stat_result | None:
-    """Return what stands at the final path; None for nothing. Raises PermissionsError for a link."""
+def _present(directory: int, path: Path) -> tuple[os.stat_result | None, bytes | None]:
+    """Return what stands at the final path, and its content: None for nothing, or nothing that could be ours.
+
+    Both are of the file that was opened: else a copy of one that took the name in between would get the
+    rights of the one that was looked at. Raises PermissionsError for a link.
+    """
     try:
-        found = os.stat(path.name, dir_fd=directory, follow_symlinks=False)
+        # Before it is opened, for the words: a link is not opened, and a device would be.
+        _refuse_irregular(os.stat(path.name, dir_fd=directory, follow_symlinks=False), path)
     except FileNotFoundError:
-        return None
+        return None, None
+    descriptor = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        _refuse_irregular(found, path)
+        content = file.read(MAX_SIZE + 1)
+    return found, content if len(content) <= MAX_SIZE else None
+
+
+def _refuse_irregular(found: os.stat_result, path: Path) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "not a regular file"
         raise PermissionsError(
             f"{path}: is {kind}, and is not replaced",
             hint=f"see where it leads (`ls -l {path}`), then remove it, or configure another path",
         )
-    return found
-
-
-def _read(directory: int, name: str) -> bytes | None:
-    """Return the content of *name*; None if it is too large to be one of ours."""
-    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-    with os.fdopen(descriptor, "rb") as file:
-        content = file.read(MAX_SIZE + 1)
-    return content if len(content) <= MAX_SIZE else None
 
 
 def _write(directory: int, name: str, content: bytes, mode: int, uid: int, gid: int) -> str:

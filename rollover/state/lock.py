@@ -17,13 +17,16 @@ POLL = 0.1
 
 
 @asynccontextmanager
-async def locked(path: Path, clock: Clock, *, patience: float) -> AsyncIterator[None]:
+async def locked(path: Path, clock: Clock, *, patience: float, directory: int | None = None) -> AsyncIterator[None]:
     """Hold the lock file *path*; wait for it up to *patience* seconds.
 
-    Raises Busy when another run still holds it then, PermissionsError for a symbolic link.
+    *directory*: a descriptor of that of *path*, which does not lead elsewhere when the path does by now.
+    Raises Busy when another run still holds it then, PermissionsError for a symbolic link or a file of
+    another user, who could hold it for ever.
     """
+    name = path if directory is None else path.name
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=directory)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
@@ -32,6 +35,11 @@ async def locked(path: Path, clock: Clock, *, patience: float) -> AsyncIterator[
             hint=f"see where it leads (`ls -l {path}`), then remove it",
         ) from error
     try:
+        if (owner := os.fstat(descriptor).st_uid) not in (0, os.geteuid()):
+            raise PermissionsError(
+                f"{path}: belongs to user {owner}, and is not used as a lock",
+                hint=f"see what it is (`ls -l {path}`), then remove it",
+            )
         started = clock.now()
         while True:
             try:
