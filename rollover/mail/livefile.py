@@ -266,13 +266,14 @@ def _identity(directory: int, name: str, content: bytes) -> str:
 
 
 def _sweep(directory: int, name: str) -> None:
-    """Remove what killed runs left: files of our own naming pattern that belong to us."""
+    """Remove what killed runs left: files of our own naming pattern, in a directory where nobody else may write.
+
+    Whoever they belong to: one that was killed at the last moment has given it to the daemon's user already.
+    """
     pattern = re.compile(re.escape(f".{name}.rollover-") + "[0-9a-f]{16}")
     for entry in os.listdir(directory):
-        if pattern.fullmatch(entry):
-            found = os.stat(entry, dir_fd=directory, follow_symlinks=False)
-            if stat.S_ISREG(found.st_mode) and found.st_uid in (0, os.geteuid()):
-                os.unlink(entry, dir_fd=directory)
+        if pattern.fullmatch(entry) and stat.S_ISREG(os.stat(entry, dir_fd=directory, follow_symlinks=False).st_mode):
+            os.unlink(entry, dir_fd=directory)
 
 
 @contextmanager

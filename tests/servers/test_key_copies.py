@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import base64
-import re
 import shutil
-import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.lab import Certificate, Lab
-from tests.lab.command import environment
 from tests.rollover.driving import advance_to, advance_until, codes, left_by_advance
 from tests.rollover.scene import due
-from tests.servers.key_search import BASE64, HEXADECIMAL, Finding, Run, Search, traced
+from tests.servers.key_search import BASE64, HEXADECIMAL
+from tests.servers.key_watch import RENAME, Watch, allowed
 
-ROOT = Path(__file__).parents[2]
-RENAME = "renameat"  # the call by which a key comes to its place, from the vault to the live file
-TICKS = 20
 SETTINGS = {"retain": "1h", "drain": "1s", "check_every": "30s"}
-#: As long as no limit but the tool's own is in the way of a core dump.
-UNLIMITED = ["sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh"]
 #: With these a certificate with an RSA key shares no cipher with anybody.
 ONLY_ECDSA = (
     "smtpd_tls_protocols = TLSv1.2",
@@ -40,90 +33,6 @@ with open("/dev/null", "wb") as out:
 if sys.argv[3] == "abort":
     os.abort()
 """
-
-
-def allowed(
-    state: Path, live: Path, client: Path = Path("/c"), before: Path = Path("/b")
-) -> dict[str, re.Pattern[str]]:
-    """Return the paths at which SECURITY.md allows a private key, by the row of its table.
-
-    *live* is the live file; *client* and *before* are what those words stand for there.
-    """
-    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
-    section = text.partition("## Where private keys may be\n")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
-    assert len(rows) >= 5, "SECURITY.md has no table of places"
-    words = {
-        "STATE": re.escape(str(state)),
-        "LIVE": re.escape(str(live.parent)),
-        "FILE": re.escape(live.name),
-        "SPKI": "[0-9a-f]{64}",
-        "PID": r"\d+",
-        "RANDOM": "[0-9a-f]{16}",
-        "CLIENT": re.escape(str(client)),
-        "BEFORE": re.escape(str(before)),
-        "…": ".*",
-    }
-    parts = {row: re.split(f"({'|'.join(words)})", row) for row in rows}
-    return {row: re.compile("".join(words.get(x, re.escape(x)) for x in parts[row])) for row in rows}
-
-
-class Watch:
-    """Runs of the tool, each under strace, and the search for the keys after each of them."""
-
-    def __init__(self, lab: Lab, directory: Path, **keys: Certificate) -> None:
-        self.lab = lab
-        self.search = Search(**{name: it.privkey.read_bytes() for name, it in keys.items()})
-        self.cwd, self._temporary = directory / "cwd", directory / "tmp"
-        self.cwd.mkdir()
-        self._temporary.mkdir()
-        self._log = directory / "strace"
-        self.allowed = allowed(lab.state_directory, lab.chain_file, lab.authority.directory, lab.mx.directory / "tls")
-        self.met: set[str] = set()
-
-    def run(self, *words: str | Path, inject: str = "", env: dict[str, str] | None = None) -> Run:
-        """Run the tool (or a hook, by its absolute path), search all that it gave away and what it left."""
-        program = [] if str(words[0]).startswith("/") else [Path(sys.prefix) / "bin/rollover", "--config"]
-        command = [*program, self.lab.config_file, *words] if program else list(words)
-        run = self.traced(command, inject=inject, env=env)
-        found = self.search.given(run.given)
-        found += self.search.octets(run.done.stdout, "stdout") + self.search.octets(run.done.stderr, "stderr")
-        self.judge(found + self.on_disk(self.lab.state_directory, self.lab.chain_file.parent))
-        assert any("PR_SET_DUMPABLE, SUID_DUMP_DISABLE" in call for call in run.calls), "it could leave a core dump"
-        return run
-
-    def traced(self, command: Sequence[str | Path], *, inject: str = "", env: dict[str, str] | None = None) -> Run:
-        told = environment(None, {"TMPDIR": str(self._temporary), **(env or {})})
-        return traced([*UNLIMITED, *command], self._log, env=told, cwd=self.cwd, also=("prctl", RENAME), inject=inject)
-
-    def on_disk(self, *directories: Path) -> list[Finding]:
-        return self.search.tree(*directories, self.cwd, self._temporary)
-
-    def everywhere(self) -> list[Finding]:
-        """Search whatever the tool, its hooks and the servers of the lab write to."""
-        self._log.unlink()  # it has what every process wrote
-        return self.on_disk(self.lab.directory, Path("/run/rollover"), Path("/etc"), Path("/var/log"))
-
-    def judge(self, found: Sequence[Finding]) -> None:
-        """Assert that each finding is one that SECURITY.md allows, and that a file has the mode that it says."""
-        for finding in found:
-            rows = [row for row, pattern in self.allowed.items() if pattern.fullmatch(finding.place)]
-            assert rows, f"a copy of a private key: {finding}"
-            self.met.update(rows)
-            path = Path(finding.place)
-            if path.exists() and not rows[0].startswith(("CLIENT", "BEFORE")):
-                there = path.lstat()
-                assert stat.S_ISREG(there.st_mode)
-                assert (there.st_mode & 0o7777, there.st_uid) == (0o600, 0), finding
-                assert path.parent.stat().st_mode & 0o077 == 0, finding
-
-    def left_over(self, directory: Path) -> list[Path]:
-        """Return the temporary files there; assert that each is private, and that the search sees the key in one."""
-        left = [path for path in directory.iterdir() if path.name.startswith(".")]
-        assert all(path.stat().st_mode & 0o7777 == 0o600 for path in left)
-        if left:
-            assert self.search.tree(*left)
-        return left
 
 
 @contextmanager
@@ -212,32 +121,23 @@ def _kill_in_the_vault(lab: Lab, watch: Watch, new: Certificate) -> None:
 def _full_disk(lab: Lab, watch: Watch) -> None:
     """Have no room for the new live file."""
     with full(lab.chain_file.parent):
-        _ticks(watch, lambda: "install-refused" in codes(left_by_advance(), "critical"))
+        watch.ticks(lambda: "install-refused" in codes(left_by_advance(), "critical"))
         assert watch.left_over(lab.chain_file.parent) == []
 
 
 def _killed_and_aborted(lab: Lab, watch: Watch) -> None:
     """Die in the middle of the install, by SIGKILL, then by a signal that makes a core dump."""
     live = lab.chain_file.parent
-    killed = _ticks(watch, lambda: watch.left_over(live), inject=f"{RENAME}:signal=KILL:when=1")
+    killed = watch.ticks(lambda: watch.left_over(live), inject=f"{RENAME}:signal=KILL:when=1")
     assert killed.done.returncode == -9
     first = set(watch.left_over(live))
     assert len(first) == 2, "the new file, and the copy of the old one"
-    aborted = _ticks(watch, lambda: set(watch.left_over(live)) - first, inject=f"{RENAME}:signal=ABRT:when=1")
+    aborted = watch.ticks(lambda: set(watch.left_over(live)) - first, inject=f"{RENAME}:signal=ABRT:when=1")
     assert "killed by SIGABRT" in aborted.ends, aborted.ends
     assert not [end for end in aborted.ends if "core" in end]
     assert list(watch.cwd.iterdir()) == []
     assert not first & set(watch.left_over(live)), "what the first one left is gone"
     assert lab.served() == lab.old.spki
-
-
-def _ticks(watch: Watch, done: Callable[[], object], *, inject: str = "") -> Run:
-    """Run `advance` until *done*: where a server was slow to answer, a tick does not come to the install."""
-    for _ in range(TICKS):
-        run = watch.run("advance", "mail", inject=inject)
-        if done():
-            return run
-    raise AssertionError(f"not in {TICKS} ticks: {run.done.stdout!r} {run.done.stderr!r} {left_by_advance()}")
 
 
 def _broken_reload(lab: Lab, watch: Watch, newer: Certificate) -> None:
@@ -278,7 +178,7 @@ def test_the_same_search_finds_what_a_process_gives_away(lab: Lab, tmp_path: Pat
 def test_the_table_of_allowed_places_is_narrow() -> None:
     """What SECURITY.md allows is no other name, no other directory, and nothing of the database."""
     state, live, key = Path("/s"), Path("/l/mail.pem"), "ab" * 32
-    patterns = allowed(state, live).values()
+    patterns = allowed(state, [live]).values()
 
     def may_be(path: str) -> bool:
         return any(pattern.fullmatch(path) for pattern in patterns)

@@ -398,3 +398,16 @@ def test_left_overs_of_others_are_not_touched(safe: Path, one: Certificate) -> N
     install(safe / "mail.pem", pem(one))
 
     assert sorted(p.name for p in safe.iterdir()) == sorted([*names[1:], "mail.pem"])
+
+
+@pytest.mark.fault(63)
+def test_a_left_over_that_was_given_to_the_daemon_is_swept(safe: Path, one: Certificate) -> None:
+    """A run that died right before the rename left a key with the owner of the file that was to be: it goes, too."""
+    left = safe / ".mail.pem.rollover-0123456789abcdef"
+    left.write_bytes(pem(one))
+    os.chown(left, 65534, 65534)
+    left.chmod(0o640)
+
+    install(safe / "mail.pem", pem(one), mode=0o640, owner=65534, group=65534)
+
+    assert [p.name for p in safe.iterdir()] == ["mail.pem"]
