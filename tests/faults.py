@@ -140,7 +140,7 @@ FAULTS: dict[int, Fault] = {
     76: Fault("After the end a server comes back with an old copy.", "Both records: harmless. The old one alone: critical, named.", "core.troubles._deferred"),
     77: Fault("After the end something shows the old certificate.", "Its record is back within one tick.", "core.changes.protecting"),
     78: Fault("TLSRPT tells of failures after the switch.", "Raised, with the rollback that is still possible.", "config.models.Config", waits="reading TLSRPT"),
-    79: Fault("The old key cannot be destroyed.", "A warning; never in the way.", "state.vault.Vault", waits="destroying keys that are out of use"),
+    79: Fault("The old key cannot be destroyed.", "A warning; never in the way.", "state.vault.Vault.has_key", waits="destroying keys that are out of use"),
     80: Fault("The tool is taken away.", "Postfix has its parameters back, DNS a record that matches.", "engine.release.release"),
 }  # fmt: skip
 
@@ -189,7 +189,7 @@ def table(tests: list[Marked]) -> str:
         names = "<br>".join(f"{t.path.removeprefix('tests/')}: {t.name.removeprefix('test_')}" for t in found)
         where = ", ".join(sorted({t.where for t in found}))
         by = "<br>".join(f"`{x}`" for x in fault.by.split(", "))
-        lines.append(f"| {number} | {fault.what} | {fault.reaction}{waits} | {by} | {names or 'none yet'} | {where} |")
+        lines.append(f"| {number} | {fault.what} | {fault.reaction}{waits} | {by} | {names} | {where} |")
     return "\n".join(lines) + "\n"
 
 

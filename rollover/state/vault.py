@@ -55,7 +55,7 @@ class Vault:
 
     def has_key(self, spki: str) -> bool:
         """Tell whether the private key of *spki* is here."""
-        return (self._keys / f"{spki}.pem").is_file()
+        return _is_there(self._keys / f"{spki}.pem")
 
     def key(self, spki: str) -> bytes:
         """Return a private key, PEM. Raises StateError when it is gone or damaged."""
@@ -67,7 +67,7 @@ class Vault:
 
     def has_chain(self, fingerprint: str) -> bool:
         """Tell whether a chain is here."""
-        return (self._chains / f"{fingerprint}.pem").is_file()
+        return _is_there(self._chains / f"{fingerprint}.pem")
 
     def empty(self) -> bool:
         """Tell whether nothing was ever stored here."""
@@ -120,6 +120,17 @@ def _refuse_open(directory: Path, found: os.stat_result) -> None:
         raise PermissionsError(
             f"{directory} is open to others (mode {found.st_mode & 0o777:04o})", hint=f"chmod 0700 {directory}"
         )
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether *path* is a file; what the disk does not let us look at is as good as gone.
+
+    Else one bad block, at a key that is out of use for long, would stop whatever the service does.
+    """
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _sweep(directory: int) -> None:
