@@ -100,7 +100,7 @@ KINDS: dict[str, Kind] = {
             "secondary-stale",
             Level.WARNING,
             "A name server does not serve the current RRset yet; nothing is installed meanwhile.",
-            "on that server: `rndc retransfer ZONE`; check NOTIFY and allow-transfer. If it is gone for good, take it out of the NS RRset",
+            "on that server: `rndc retransfer ZONE`; check NOTIFY and allow-transfer. If it is gone for good, take it out of the NS RRset, and the zone away from it: its old copy may name itself",
         ),
         Kind(
             "server-unreachable",

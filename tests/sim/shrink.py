@@ -26,7 +26,7 @@ def failure(shape: Shape, events: Sequence[Event], loop: asyncio.AbstractEventLo
 def shrink(shape: Shape, events: Sequence[Event], loop: asyncio.AbstractEventLoop, *, tries: int = 400) -> list[Event]:
     """Return a schedule that fails in the same way and of which nothing can be left out, within so many *tries*.
 
-    Pieces are left out, halves first, then single events (delta debugging); numbers become smaller.
+    Pieces are left out, halves first, then single events (delta debugging).
     """
     kind, kept = failure(shape, events, loop), list(events)
     size = max(1, len(kept) // 2)
