@@ -20,6 +20,7 @@ LEAVES_NOTHING = re.compile(
     r"|[gs]etsockopt|get(sock|peer)name|recv(from|msg)|shutdown|getcwd|fadvise64|newfstatat"
 )
 SENDS = frozenset({"sendto", "sendmsg", "write", "writev"})
+NOBODYS = ("/dev/", "/proc/")  # nothing is left there, either
 UPDATE = 5  # opcode, RFC 2136
 
 
@@ -67,6 +68,14 @@ def label(call: Call, watched: Watched) -> str:
         return f"{call.name} {what} to the primary"
     found = [short for p in call.places if (short := watched.short(p))]
     return f"{call.name} {' -> '.join(found)}" if found else ""
+
+
+def outside(call: Call, watched: Watched) -> list[str]:
+    """Return what a call leaves behind where nobody looks for effects: a place that is missing in *watched*."""
+    opens = call.name in {"open", "openat", "openat2"} and not call.creates
+    if opens or call.name == "execve" or LEAVES_NOTHING.fullmatch(call.name) or label(call, watched):
+        return []
+    return [f"{call.name} {p}" for p in call.places if p.startswith("/") and not p.startswith(NOBODYS)]
 
 
 def opcode_of(message: bytes, *, tcp: bool) -> int | None:

@@ -6,7 +6,8 @@
 
 Every system call is looked at. One that names the tool's state, the live files, the mail server's
 configuration or the primary, and that leaves something behind, is an effect; so is each program that
-is started. What happens inside those programs is not the tool's.
+is started. What happens inside those programs is not the tool's. A call of the tool that leaves something
+behind anywhere else fails the trace: the places are not a list that could be forgotten.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 from tests.lab import Lab
 from tests.lab import addresses as at
 from tests.lab.command import environment, run_python
-from tests.rollover.points import SENDS, Call, Watched, effect_of, label, opcode_of
+from tests.rollover.points import SENDS, Call, Watched, effect_of, label, opcode_of, outside
 from tests.rollover.points import Sequence as Names
 
 KILL_ALL = "ROLLOVER_KILL_ALL"
@@ -92,7 +93,8 @@ def trace(lab: Lab, *words: str | Path) -> Trace:
         check=False,
     )
     watched = watched_in(lab)
-    calls, shapes = _effects(log.read_text().splitlines(), watched)
+    calls, shapes, missed = _effects(log.read_text().splitlines(), watched)
+    assert not missed, f"effects where nobody looks for them: {missed}"
     names, points = Names(), []
     for call in calls:
         effect = label(call, watched)
@@ -101,8 +103,8 @@ def trace(lab: Lab, *words: str | Path) -> Trace:
     return Trace(points, shapes, watched, done)
 
 
-def _effects(lines: list[str], watched: Watched) -> tuple[list[Call], dict[int, dict[str, Any]]]:
-    """Return the successful calls with an effect, and the shapes of their system calls by number."""
+def _effects(lines: list[str], watched: Watched) -> tuple[list[Call], dict[int, dict[str, Any]], list[str]]:
+    """Return the successful calls with an effect, the shapes of their system calls by number, and effects elsewhere."""
     whole = list(_whole(lines))
     tool = whole[0][0]
     children = {
@@ -112,7 +114,7 @@ def _effects(lines: list[str], watched: Watched) -> tuple[list[Call], dict[int, 
     }
     threads = {pid for pid, *_ in whole} - children | {tool}
     started: set[int] = set()
-    calls, shapes = [], {}
+    calls, shapes, missed = [], {}, list[str]()
     for pid, number, name, arguments, end in whole:
         ours = pid in threads and name != "execve"
         program = pid in children and name == "execve" and pid not in started and _parent_is_tool(pid, whole, threads)
@@ -124,7 +126,8 @@ def _effects(lines: list[str], watched: Watched) -> tuple[list[Call], dict[int, 
         if label(call, watched):
             calls.append(call)
             shapes[number] = shape
-    return calls, shapes
+        missed += outside(call, watched)
+    return calls, shapes, missed
 
 
 def _parent_is_tool(child: int, whole: list[tuple[int, int, str, str, str]], threads: set[int]) -> bool:

@@ -40,6 +40,7 @@ class Judge:
         self.ttl_unseen: set[str] = set()  # zones in which somebody changed a TTL that no process has noted yet
         self.met: Counter[str] = Counter()
         self.foreign: set[tuple[str, str]] = set()  # (name, record) that an administrator made
+        self.strange: set[tuple[str, str]] = set()  # the same, of all times
         self.off: set[str] = set()  # names whose records somebody took away: DANE is off there
 
     def pairs(self) -> set[tuple[str, Records, str]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.sim.events import EVENTS, MEANWHILE, Event
 from tests.sim.judge import TTL_RAISED, Violation
 from tests.sim.materials import certificate
-from tests.sim.nameservers import NOTHING, Node, Server
+from tests.sim.nameservers import NOTHING, Node, Records, Server
 from tests.sim.shape import Shape
 from tests.sim.tool import Tool
 from tests.sim.truth import Truth
@@ -167,8 +167,7 @@ class Play:
         if zone in self.world.judge.ttl_unseen:
             self.world.judge.nobody_saw(self.world.zones.primary(zone), TTL_RAISED, passed_on=200.0)
         self.world.zones.edit(zone, name, node)
-        left = node.records if node is not None else NOTHING
-        self.world.judge.foreign -= {it for it in self.world.judge.foreign if it[0] == name and it[1] not in left}
+        self._whose(name, node.records if node is not None else NOTHING)
         self.world.zones.primary(zone).edited = True
         if not self.world.zones.primary(zone).reached:
             self.world.judge.edited_unseen(zone)
@@ -176,6 +175,13 @@ class Play:
         self.world.judge.excuse_on_its_way(zone, name, why)
         self.world.judge.excuse(why)
         self.world.transfers()
+
+    def _whose(self, name: str, left: Records) -> None:
+        """Note whose records an administrator has left: what is gone is nobody's, what came back is who made it's."""
+        judge = self.world.judge
+        judge.strange |= judge.foreign
+        judge.foreign = {it for it in judge.foreign if it[0] != name or it[1] in left}
+        judge.foreign |= {(name, r) for r in left if (name, r) in judge.strange and not self.tool.made(name, r)}
 
     def empty(self, n: int) -> bool:
         """Let an administrator take all records of an owner away; tell whether there were any."""
@@ -308,7 +314,9 @@ class Play:
             zone, name = self.world.own_name(owner)
             node = self.world.zones.primary(zone).copy.nodes.get(name)
             if node is not None and not node.cname:
-                bad = {r for _, r in self.world.judge.foreign if r.startswith("2")} & node.records
+                bad = {
+                    r for _, r in self.world.judge.strange | self.world.judge.foreign if r.startswith("2")
+                } & node.records
                 if bad:
                     self.admin(
                         zone,
