@@ -8,6 +8,7 @@ numbers of looks lie between.
 from __future__ import annotations
 
 import re
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,11 @@ from pathlib import Path
 LEAVES_NOTHING = re.compile(
     r"p?read(64|v)?|lseek|(new)?f?(l)?stat(x|at|fs)?|fstatat|f?statfs|f?access(at2?)?|readlink(at)?|getdents(64)?"
     r"|close(_range)?|dup[23]?|fcntl|flock|ioctl|mmap|chdir|connect|bind|epoll_ctl|p?poll|p?select6?"
-    r"|[gs]etsockopt|get(sock|peer)name|recv(from|msg)|shutdown|getcwd|fadvise64|newfstatat"
+    r"|getrandom|[gs]etsockopt|get(sock|peer)name|recv(from|msg)|shutdown|getcwd|fadvise64|newfstatat"
 )
 SENDS = frozenset({"sendto", "sendmsg", "write", "writev"})
-NOBODYS = ("/dev/", "/proc/")  # nothing is left there, either
+#: Places where nothing is left, either; tempfile tries one file of a random name before it uses the directory.
+NOBODYS = re.compile(rf"/dev/.*|/proc/.*|{re.escape(tempfile.gettempdir())}/[a-z0-9_]{{8}}")
 UPDATE = 5  # opcode, RFC 2136
 
 
@@ -73,9 +75,10 @@ def label(call: Call, watched: Watched) -> str:
 def outside(call: Call, watched: Watched) -> list[str]:
     """Return what a call leaves behind where nobody looks for effects: a place that is missing in *watched*."""
     opens = call.name in {"open", "openat", "openat2"} and not call.creates
-    if opens or call.name == "execve" or LEAVES_NOTHING.fullmatch(call.name) or label(call, watched):
+    other = opens or call.name in {"execve", "fsync", "fdatasync"}
+    if other or LEAVES_NOTHING.fullmatch(call.name) or label(call, watched):
         return []
-    return [f"{call.name} {p}" for p in call.places if p.startswith("/") and not p.startswith(NOBODYS)]
+    return [f"{call.name} {p}" for p in call.places if p.startswith("/") and not NOBODYS.fullmatch(p)]
 
 
 def opcode_of(message: bytes, *, tcp: bool) -> int | None:
