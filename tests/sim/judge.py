@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 PORT = 25
+CAME_AND_WENT = "records came and went between two looks, and the wildcard above them has the signature that it had"
 TTL_RAISED = "an administrator raised a TTL and changed the records"
 UNSEEN = "an administrator changed what the tool could not look at"
 
