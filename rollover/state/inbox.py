@@ -42,8 +42,8 @@ class Inbox(Database):
         )
 
     def inbox(self, service: str) -> list[str]:
-        """Return what waits in the inbox, in the order in which it came."""
-        rows = self._rows("SELECT fingerprint FROM inbox WHERE service = ? ORDER BY at, rowid", service)
+        """Return what waits in the inbox, in the order in which it came, whatever the clock said then."""
+        rows = self._rows("SELECT fingerprint FROM inbox WHERE service = ? ORDER BY rowid", service)
         return [codec.text_in(r[0]) for r in rows]
 
     def take_from_inbox(self, service: str, fingerprint: str) -> None:

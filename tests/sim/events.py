@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tests.sim.judge import RESTORED_BETWEEN
 from tests.sim.leading import lead
 from tests.sim.materials import certificate
 from tests.sim.nameservers import NS_TTL, ROUNDED_UP, Kept, Node
@@ -49,7 +50,8 @@ def _toggle_lag(p: Play, n: int) -> None:
 def _toggle_away(p: Play, n: int) -> None:
     servers = [s for s in p.world.zones.servers if s.seen]
     server = servers[n % len(servers)]
-    server.reached, server.missed = not server.reached, None
+    server.reached = not server.reached
+    server.missed.clear()
     if server.edited and not server.reached:
         p.world.judge.edited_unseen(server.zone)
     p.world.say(f"{server.label} can {'' if server.reached else 'not '}be reached")
@@ -66,7 +68,8 @@ def _toggle_signature(p: Play, n: int) -> None:
 def _toggle_cut_off(p: Play, n: int) -> None:
     server = _secondary(p, n)
     server.lagging = server.reached
-    server.reached, server.missed = not server.reached, None
+    server.reached = not server.reached
+    server.missed.clear()
     p.world.say(f"{server.label} is {'back' if server.reached else 'cut off from here; others still ask it'}")
     p.world.transfers()
 
@@ -79,6 +82,8 @@ def _relapse(p: Play, n: int) -> bool:
     for node in p.world.zones.servers:
         if node.upstream is server and not node.seen:  # it is never further behind than `settle`, so it had this
             p.world.zones.serve(node, server.copy)
+    if server.unseen:
+        p.world.judge.nobody_saw(server, RESTORED_BETWEEN)
     p.world.zones.serve(server, old[-1 - n % len(old)])
     p.relapsed(server)
     p.world.judge.excuse("a secondary was restored from an old copy")
@@ -194,8 +199,10 @@ def _leave_ns(p: Play, n: int) -> bool:
     others = [s for s in p.world.zones.of(server.zone) if s.public and s.listed and s.seen and s is not server]
     if not server.listed or not others:
         return False
-    server.listed, server.asked_until, server.missed = False, p.world.t + NS_TTL + ROUNDED_UP, None
+    server.listed, server.asked_until = False, p.world.t + NS_TTL + ROUNDED_UP
+    server.missed.clear()
     p.world.zones.remember(server)
+    p.world.judge.listed_unseen(server)
     p.world.say(f"{server.label} leaves the NS RRset")
     return True
 
@@ -204,7 +211,8 @@ def _join_ns(p: Play, n: int) -> bool:
     server = _secondary(p, n)
     if server.listed:
         return False
-    server.listed, server.asked_until, server.missed = True, float("inf"), None
+    server.listed, server.joined, server.asked_until = True, True, float("inf")
+    server.missed.clear()
     for it in p.world.zones.servers:
         it.unseen = it.unseen or it is server or (it.upstream is server and not it.seen)
     p.world.judge.excuse("a name server joined with an old copy")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 PORT = 25
 CAME_AND_WENT = "records came and went between two looks, and the wildcard above them has the signature that it had"
+NOTHING_LEFT = "records came and went between two looks, and what is not there has no signature that could tell"
+RESTORED_BETWEEN = "a secondary was restored and mended again, and nobody looked in between"
+LISTED_BETWEEN = "a name server was in the NS RRset between two looks only"
 TTL_RAISED = "an administrator raised a TTL and changed the records"
 UNSEEN = "an administrator changed what the tool could not look at"
 
@@ -125,7 +128,15 @@ class Judge:
         for owner, target in self.world.zones.targets.items():
             if self.world.zones.zone_of(target) == server.zone:
                 node, _ = server.copy.lookup(target)
-                self.unseen[owner, node.records] = self.world.t + passed_on + self.world.stretched(node.ttl), why
+                until = self.world.t + passed_on + self.world.stretched(node.ttl)
+                if until > self.unseen.get((owner, node.records), (0.0, ""))[0]:
+                    self.unseen[owner, node.records] = until, why
+
+    def listed_unseen(self, server: Server) -> None:
+        """Excuse what *server*, listed since the last look and no longer, gives those who still have that NS RRset."""
+        if server.joined and not server.listed:
+            for it in (server, *(s for s in self.world.zones.of(server.zone) if s.upstream is server and not s.seen)):
+                self.nobody_saw(it, LISTED_BETWEEN, passed_on=max(0.0, server.asked_until - self.world.t))
 
     def edited_unseen(self, zone: str) -> None:
         """Excuse what somebody made on a primary that the tool cannot reach, whatever it installs before it can."""

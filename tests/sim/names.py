@@ -123,6 +123,7 @@ class SimNames:
                 for p, public in roles
             ]
         server.unseen = server.edited = False
+        server.joined = server.joined and not server.listed
         if server.upstream is None:
             self.hands.asked.add(server.zone)
             self.world.judge.primary_seen(server.zone)

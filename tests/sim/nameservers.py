@@ -57,10 +57,11 @@ class Server:
     delay: float = 0.0
     lagging: bool = False
     reached: bool = True
-    missed: float | None = None  # when a look first got no answer from it
+    missed: dict[str, float] = field(default_factory=dict)  # by service, when a look first got no answer, on our clock
     badly_signed: bool = False
     asked_until: float = float("inf")
     listed: bool = True  # in the NS RRset
+    joined: bool = False  # it came back there, and the tool has not seen it there since
     restored: bool = False  # it has an old copy that somebody restored, or took it from one that has
     edited: bool = False  # somebody changed the zone on it, and the tool has not asked it since
     unseen: bool = False  # it was restored from an old copy, and the tool has not asked it since

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.sim.events import EVENTS, MEANWHILE, Event
-from tests.sim.judge import CAME_AND_WENT, TTL_RAISED, Violation
+from tests.sim.judge import CAME_AND_WENT, NOTHING_LEFT, TTL_RAISED, Violation
 from tests.sim.materials import certificate
 from tests.sim.nameservers import NOTHING, Copy, Node, Records, Server
 from tests.sim.shape import Shape
@@ -168,8 +168,9 @@ class Play:
             self.world.judge.nobody_saw(self.world.zones.primary(zone), TTL_RAISED, passed_on=200.0)
         primary = self.world.zones.primary(zone)
         before, above = primary.copy, Copy(0, {k: v for k, v in primary.copy.nodes.items() if k != name})
-        if node is None and primary.edited and name in before.nodes and above.lookup(name)[1]:
-            self.world.judge.nobody_saw(primary, CAME_AND_WENT, passed_on=200.0)
+        if node is None and primary.edited and name in before.nodes:
+            nothing_told = CAME_AND_WENT if above.lookup(name)[1] else NOTHING_LEFT
+            self.world.judge.nobody_saw(primary, nothing_told, passed_on=200.0)
         self.world.zones.edit(zone, name, node)
         self._whose(name, node.records if node is not None else NOTHING)
         self.world.zones.primary(zone).edited = True

@@ -154,7 +154,7 @@ class MemoryStore(Store):
             self._it.inbox.setdefault((service, fingerprint), at)
 
     def inbox(self, service: str) -> list[str]:
-        return [f for (s, f), _ in sorted(self._it.inbox.items(), key=lambda it: it[1]) if s == service]
+        return [f for s, f in self._it.inbox if s == service]
 
     def take_from_inbox(self, service: str, fingerprint: str) -> None:
         with self.transaction():

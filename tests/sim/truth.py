@@ -37,15 +37,15 @@ class Truth:
 
     def after_a_look(self, *, clean: bool) -> None:
         """*clean*: nothing of ours went wrong in it, so that what could be mended is."""
+        ended = self.world.t + self.world.skew
         for it in self.tool.reports():
             if it.name in self.tool.looked_at:
                 self._must_be_true(it)
                 if clean:
                     self._must_be_repaired(it)
                     for server in self.world.zones.servers:
-                        server.missed = (
-                            None if server.reached else self.world.t if server.missed is None else server.missed
-                        )
+                        if not server.reached:
+                            server.missed[it.name] = min(server.missed.get(it.name, ended), ended)
 
     def _must_be_true(self, it: Said) -> None:
         """`status` never says ok while a server shows what an endpoint's certificate does not match, or nobody can know."""
@@ -71,7 +71,8 @@ class Truth:
         world, mail = self.world, self.world.mail[name]
         servers = [s for s in world.zones.servers if s.seen and s.listed]
         asked = all(s.reached for s in servers if s.upstream is None)  # who else could tell
-        away = {s.label: s.missed for s in servers if not s.reached and s.missed is not None}
+        away = {s.label: s.missed[name] for s in servers if not s.reached and name in s.missed}
+        began = self.tool.began + world.skew  # by the clock that the tool has: it can count by no other one
         return next(
             filter(
                 None,
@@ -79,7 +80,7 @@ class Truth:
                     *(f"{it.address} is out of reach" for it in mail.places if not it.reached),
                     *(f"{it.address} refuses TLS" for it in mail.places if it.shows in mail.broken),
                     *(f"{s.label} gives bad signatures" for s in servers if s.reached and s.public and s.badly_signed),
-                    *(f"{s} has been away since {at:g}" for s, at in away.items() if world.t - at > PROPAGATION_WARN),
+                    *(f"{s} has been away since {at:g}" for s, at in away.items() if began - at > PROPAGATION_WARN),
                     f"the clock is wrong by {world.skew:g} s" if asked and abs(world.skew) > AGREES else "",
                     "the resolver authenticates nothing" if world.resolver.insecure else "",
                     "the resolver answers nothing" if world.resolver.silent else "",

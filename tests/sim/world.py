@@ -14,7 +14,7 @@ from itertools import count
 from typing import TypeVar
 
 from rollover.core.timing import Instant  # a value of the tool's interface to time, no rule
-from tests.sim.judge import PORT, Judge
+from tests.sim.judge import PORT, RESTORED_BETWEEN, Judge
 from tests.sim.mailhost import MailHost, Place
 from tests.sim.materials import EPOCH, Certificate, certificate
 from tests.sim.nameservers import ROUNDED_UP, Copy, Landing, Node, Records, Required, Resolver, Server, Zones
@@ -168,9 +168,10 @@ class World:
         upper, (_, copy) = server.upstream, self.transferring.pop(begun)
         if upper is not None and not server.lagging and copy.serial > server.copy.serial:
             if server.unseen:
-                self.judge.nobody_saw(server, "a secondary was restored and mended again, and nobody looked in between")
+                self.judge.nobody_saw(server, RESTORED_BETWEEN)
             server.unseen, server.restored = False, upper.restored
             self.zones.serve(server, copy)
+            self.judge.listed_unseen(server if server.seen else upper)
             if server.restored:
                 self.judge.excuse("a secondary was restored from an old copy")
             self.judge.check()
