@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import multiprocessing
 import signal
 import sys
 import time
@@ -22,6 +23,7 @@ from tests.sim.soak import Tally, soak
 
 CHUNK = 20
 LEAST_EVENTS = 60
+_FORK = multiprocessing.get_context("fork")  # what Python 3.14 starts instead imports everything anew
 
 
 def main() -> int:
@@ -69,7 +71,7 @@ def _play(seeds: range, jobs: int, *, memory: bool) -> Tally:
     for it in (signal.SIGINT, signal.SIGTERM):  # in the background of a script a shell has the first one ignored
         signal.signal(it, signal.default_int_handler)
     chunks = [seeds[n : n + CHUNK] for n in range(0, len(seeds), CHUNK)]
-    with ProcessPoolExecutor(jobs, initializer=_leave_signals_to_the_first) as pool:
+    with ProcessPoolExecutor(jobs, _FORK, _leave_signals_to_the_first) as pool:
         parts = pool.map(partial(soak, memory=memory), chunks)
         try:
             for n, part in enumerate(parts, 1):
