@@ -498,4 +498,9 @@ WRITTEN: tuple[tuple[str, int, list[Event]], ...] = (
         0,
         [("away", 1), ("a person looks", 0), *[("wait", 10)] * 3, ("a person looks", 0)],
     ),
+    (
+        "what was handed over last is told by the clock",
+        11162,
+        [("clock", 7), ("meanwhile", 14), ("clock", 0), ("deploy", 18)],
+    ),
 )

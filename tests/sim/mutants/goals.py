@@ -45,6 +45,14 @@ def _(patch: Any) -> None:
     patch.setattr(goals, "deploy", deploy)
 
 
+@mutant("what was handed over last is told by the clock")
+def _(patch: Any) -> None:
+    def by_hour(self: MemoryStore, service: str) -> list[str]:
+        return [f for (s, f), _ in sorted(self._it.inbox.items(), key=lambda it: it[1]) if s == service]
+
+    patch.setattr(MemoryStore, "inbox", by_hour)
+
+
 @mutant("a paused service goes on", "pause")
 def _(patch: Any) -> None:
     patch.setattr(machine, "paused", nothing)

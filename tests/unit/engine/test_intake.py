@@ -10,7 +10,7 @@ import pytest
 from rollover.core.errors import CertificateError, ConfigError, PermissionsError
 from rollover.engine import intake
 from rollover.engine.intake import read_material, scan_sources, stage
-from tests.unit.engine.hosts import adopted, hand_over, host, lineage
+from tests.unit.engine.hosts import StillClock, adopted, hand_over, host, lineage
 
 NOT_BASE64 = "-----BEGIN CERTIFICATE-----\nno base64!\n-----END CERTIFICATE-----\n"
 
@@ -145,6 +145,18 @@ def test_one_service_that_refuses_a_certificate_does_not_keep_it_from_the_next(t
         hand_over(it, new)
     assert len(it.store.inbox("mail")) == 1
     assert it.store.inbox("more") == []
+
+
+def test_what_was_handed_over_last_is_last_whatever_the_clock_said(tmp_path: Path) -> None:
+    """A clock that was ahead and was set right between two hooks does not make the first one the newer."""
+    it = host(tmp_path, mail='trust = "none"')
+    clock = it.clock
+    assert isinstance(clock, StillClock)
+    hand_over(it, lineage(tmp_path / "1", label="first"))
+    (first,) = it.store.inbox("mail")
+    clock.time = clock.time.plus(-8)
+    hand_over(it, lineage(tmp_path / "2", label="second"))
+    assert [first] == it.store.inbox("mail")[:-1]
 
 
 def test_a_lineage_that_nobody_wants_is_not_judged(tmp_path: Path) -> None:
