@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import re
 import secrets
 import shlex
 import stat
@@ -214,6 +215,7 @@ def replace(path: Path, content: str, mode: int, *, owner: pwd.struct_passwd | N
     # certbot runs whatever is executable there and does not end in "~": not even for a moment ours.
     temporary = f".{path.name}.{secrets.token_hex(8)}~"
     with _explained(path), acting_as(owner), _directory(path.parent, owner, create=True) as directory:
+        _sweep(directory, path.name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
@@ -233,6 +235,13 @@ def discard(path: Path, *, owner: pwd.struct_passwd | None = None) -> None:
     """Remove *path* as *owner*. Raises CannotWrite, PermissionsError."""
     with _explained(path), acting_as(owner), _directory(path.parent, owner) as directory:
         os.unlink(path.name, dir_fd=directory)
+
+
+def _sweep(directory: int, name: str) -> None:
+    """Remove what a run that was killed left there: files of the pattern that replace() writes first."""
+    pattern = re.compile(re.escape(f".{name}.") + "[0-9a-f]{16}~")
+    for entry in filter(pattern.fullmatch, os.listdir(directory)):
+        os.unlink(entry, dir_fd=directory)
 
 
 @contextmanager

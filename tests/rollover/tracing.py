@@ -17,7 +17,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,10 +60,11 @@ class End:
     output: str
 
 
-def watched_in(lab: Lab) -> Watched:
-    """Return where a lab's effects are looked for."""
+def watched_in(lab: Lab, places: Mapping[str, str] = {}) -> Watched:
+    """Return where a lab's effects are looked for; *places*: directories beside the usual ones, and their names."""
     return Watched(
         {
+            **places,
             str(lab.state_directory): "state",
             str(lab.chain_file.parent): "live",
             str(lab.mx.config_directory): "mx",
@@ -80,8 +81,8 @@ def _command(lab: Lab, words: Iterable[str | Path]) -> list[str]:
 # --------------------------------------------------------------------------------------- the trace
 
 
-def trace(lab: Lab, *words: str | Path) -> Trace:
-    """Run the tool under strace and return its effects in order."""
+def trace(lab: Lab, *words: str | Path, places: Mapping[str, str] = {}) -> Trace:
+    """Run the tool under strace and return its effects in order; *places* as watched_in() takes them."""
     log = lab.directory / "strace"
     done = subprocess.run(
         ["strace", "-f", "-qq", "-n", "-yy", "-xx", "-s", "200", "-o", str(log), "--", *_command(lab, words)],
@@ -92,7 +93,7 @@ def trace(lab: Lab, *words: str | Path) -> Trace:
         timeout=180,
         check=False,
     )
-    watched = watched_in(lab)
+    watched = watched_in(lab, places)
     calls, shapes, missed = _effects(log.read_text().splitlines(), watched)
     assert not missed, f"effects where nobody looks for them: {missed}"
     names, points = Names(), []
