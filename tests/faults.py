@@ -35,11 +35,17 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """One test with a marker; *path* is relative to the repository."""
+    """One test with a marker; *path* is relative to the repository, *within* the class that it is in, if any."""
 
     path: str
     name: str
     numbers: tuple[int, ...]
+    within: str = ""
+
+    @property
+    def id(self) -> str:
+        """What pytest calls it."""
+        return "::".join(filter(None, (self.path, self.within, self.name)))
 
     @property
     def where(self) -> str:
@@ -151,9 +157,12 @@ def marked(root: Path = ROOT) -> Iterator[Marked]:
         text = path.read_text()
         if "mark.fault(" not in text:
             continue
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (numbers := _numbers(node)):
-                yield Marked(str(path.relative_to(root)), node.name, numbers)
+        body = ast.parse(text).body
+        classes = {"": body} | {node.name: node.body for node in body if isinstance(node, ast.ClassDef)}
+        for within, nodes in classes.items():
+            for node in nodes:
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (numbers := _numbers(node)):
+                    yield Marked(str(path.relative_to(root)), node.name, numbers, within)
 
 
 def _numbers(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[int, ...]:
