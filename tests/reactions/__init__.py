@@ -1,8 +1,7 @@
 """The other half of docs/faults.md: each of its tests fails when the reaction to its fault is taken out.
 
-tests/reactions/run                  every test of every fault; about an hour
-tests/reactions/run 17 33            those of two
-ROLLOVER_WITHOUT="17: name" ./test.sh tests/rollover/test_dane_off.py      one by hand
+``tests/reactions/run`` takes out each and runs each test; ``tests/reactions/run 17 33`` those of two faults.
+By hand: ``ROLLOVER_WITHOUT="17: name" .venv/bin/python -m pytest -p tests.reactions.plugin …``.
 """
 
 from tests.reactions import host, mail, material, servers, updates
