@@ -77,10 +77,11 @@ def neighbours(
 ) -> Neighbours:
     """Return what other services at *owners* (or at their targets) need; those that are stored, not only configured.
 
-    What another service has replaced it withdraws itself, by its own clock; what both have replaced
+    What another service has replaced it withdraws itself, by its own clock; a key that both have replaced
     may go when the other one's clock has run down too, in a look of its own that is not long ago.
     """
     now = host.clock.now()
+    keys = _keys(book, credential)
     places = {aliases.get(owner, owner): owner for owner in owners}
     needing: dict[str, dict[str, Chain]] = {}
     strangers: dict[str, dict[str, Chain]] = {}
@@ -99,7 +100,8 @@ def neighbours(
             if standing.state is State.REMOVED:  # its record may be there again, and old processes may present it
                 kept = configured is not None and not rested
             else:
-                kept = not (rested and fingerprint in book.standings)
+                it = credential(fingerprint)
+                kept = not (rested and (fingerprint in book.standings or (it is not None and it.spki in keys)))
             if kept:
                 wanted.add(fingerprint)
         for other, target in shared.items():
@@ -114,6 +116,11 @@ def neighbours(
         {owner: tuple(needing[target].values()) for owner, target in by_owner.items() if target in needing},
         {owner: tuple(strangers[target].values()) for owner, target in by_owner.items() if target in strangers},
     )
+
+
+def _keys(book: Book, credential: Callable[[str], Credential | None]) -> set[str]:
+    """Return the keys of the certificates that a service was ever given: two services may renew one key apart."""
+    return {it.spki for f in book.standings if (it := credential(f)) is not None}
 
 
 def passing(host: Host, name: str, lately: Collection[str]) -> dict[str, Chain]:

@@ -21,6 +21,7 @@ PORT = 25
 CAME_AND_WENT = "records came and went between two looks, and the wildcard above them has the signature that it had"
 NOTHING_LEFT = "records came and went between two looks, and what is not there has no signature that could tell"
 RESTORED_BETWEEN = "a secondary was restored and mended again, and nobody looked in between"
+OUT_OF_SIGHT = "a server that nobody can ask from here was restored from an old copy"
 LISTED_BETWEEN = "a name server was in the NS RRset between two looks only"
 TTL_RAISED = "an administrator raised a TTL and changed the records"
 UNSEEN = "an administrator changed what the tool could not look at"
@@ -175,10 +176,13 @@ class Judge:
             self.excused = {}  # an excuse ends with its cause
             return
         blind = set[tuple[str, Records]]().union(*self.blind.values())
+        old = self._not_seen_since() if wrong - set(self.excused) else set()
         for pair in wrong - set(self.excused):
             until, why = self.unseen.get((pair[0], pair[1]), (0.0, ""))
             if pair[:2] in blind:
                 until, why = self.world.t + 1, UNSEEN
+            elif pair[:2] in old:
+                until, why = self.world.t + 1, OUT_OF_SIGHT
             if self.world.t < until:
                 self.excused[pair] = why
                 self.met[why] += 1
@@ -189,6 +193,16 @@ class Judge:
         for owner, records, name in sorted(wrong - set(self.excused), key=repr):
             held = ", ".join(sorted(self.world.told(r) for r in records)) or "nothing"
             raise Violation(f"at {self.world.t:g}: {name} may be presented at {owner} while a resolver may hold {held}")
+
+    def _not_seen_since(self) -> set[tuple[str, Records]]:
+        """Return what is given by servers that have an old copy again, or are listed again, and that nobody could ask."""
+        zones = self.world.zones
+        return {
+            (owner, s.copy.lookup(target)[0].records)
+            for owner, target in zones.targets.items()
+            for s in zones.of(zones.zone_of(target))
+            if s.unseen and zones.askable(s)
+        }
 
     def switched(self, zone: str, name: str, *, was_on: bool) -> None:
         """Note that an administrator has left *name* with records, be it of a wildcard, or taken the last ones away."""

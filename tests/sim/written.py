@@ -503,4 +503,14 @@ WRITTEN: tuple[tuple[str, int, list[Event]], ...] = (
         11162,
         [("clock", 7), ("meanwhile", 14), ("clock", 0), ("deploy", 18)],
     ),
+    (
+        "a key that two services renewed apart is kept by each for the other",
+        28924,
+        [
+            ("deploy with the same key", 9),
+            ("deploy with the same key", 4),
+            ("deploy", 5),
+            ("deploy that is killed", 16),
+        ],
+    ),
 )

@@ -116,3 +116,8 @@ def _(patch: Any) -> None:
 @mutant("what is retained is never withdrawn")
 def _(patch: Any) -> None:
     patch.setattr(machine, "withdraw", nothing)
+
+
+@mutant("a key that two services renewed apart is kept by each for the other", "two owners, one target")
+def _(patch: Any) -> None:
+    patch.setattr(neighbours, "_keys", lambda *_: set())

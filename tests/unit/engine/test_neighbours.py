@@ -192,15 +192,18 @@ def test_what_another_service_presented_by_itself_is_needed_for_as_long_as_an_ol
 
 
 @pytest.mark.parametrize(("ago", "kept"), [(AGO, False), (timedelta(hours=2), True)], ids=["fresh", "old"])
+@pytest.mark.parametrize("apart", [False, True], ids=["one certificate", "one key"])
 def test_what_both_have_replaced_goes_only_after_a_fresh_look_at_the_other(
-    tmp_path: Path, ago: timedelta, kept: bool
+    tmp_path: Path, ago: timedelta, kept: bool, apart: bool
 ) -> None:
-    """The other one's clock has run down, but that says nothing if nobody has looked at it for hours."""
+    """The other one's clock has run down, but that says nothing if nobody has looked at it for hours.
+
+    Be it the same certificate, or two of the same key: each would keep its record for the other's, for ever.
+    """
     it, mine, served = two(tmp_path)
     common = lineage(tmp_path / "c", label="c")
-    fingerprint = chain_of(common).fingerprint
     for name, current in (("rsa", mine), ("ec", served)):
-        adopted(it, name, common)
+        fingerprint = adopted(it, name, lineage(tmp_path / f"c {name}", label="c") if apart else common)
         book = it.store.book(name)
         retired = {fingerprint: replace(book.standings[fingerprint], state=State.RETIRED)}
         quiet = it.clock.now().plus(-200_000)
