@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +17,6 @@ from tests.sim.shape import draw
 from tests.sim.shrink import failure, shrink, story
 
 SEEDS = int(os.environ.get("SEEDS", "16"))
-
-
-@pytest.fixture(scope="module")
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """One event loop for all worlds."""
-    it = asyncio.new_event_loop()
-    yield it
-    it.close()
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
