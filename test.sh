@@ -64,7 +64,8 @@ fi
 
 # --- set-up
 
-install_debian_packages "${PACKAGES[@]}"
+install_debian_packages python3-venv openssl # all that is needed before the labs are
+install_debian_packages_beside "${PACKAGES[@]}"
 install_python_packages
 
 # --- static checks and the wheel
@@ -103,10 +104,6 @@ if [ -z "$selected" ]; then
     "$VENV/bin/ruff" format --quiet --check . || fail "not formatted" "$VENV/bin/ruff format ." 65
     step "mypy --strict rollover"
     "$VENV/bin/mypy" --strict --no-error-summary -p rollover
-    command -v shellcheck >/dev/null || fail "shellcheck is not installed" "apt-get install shellcheck" 69
-    mapfile -t scripts < <(shell_scripts)
-    step "shellcheck: ${scripts[*]}"
-    shellcheck "${scripts[@]}"
     step "wheel: build, install, run"
     check_wheel
 fi
@@ -156,6 +153,14 @@ fi
 if [ -z "$selected" ]; then
     step "simulated worlds: schedules that are led from phase to phase, each kind of fault at least $MEETINGS times in each"
     "$VENV/bin/python" -m tests.sim --seeds "$LED_SEEDS" --jobs 2 --pairs "$MEETINGS"
+fi
+
+wait_for_debian_packages
+if [ -z "$selected" ]; then
+    command -v shellcheck >/dev/null || fail "shellcheck is not installed" "apt-get install shellcheck" 69
+    mapfile -t scripts < <(shell_scripts)
+    step "shellcheck: ${scripts[*]}"
+    shellcheck "${scripts[@]}"
 fi
 
 if [ ${#lab_paths[@]} -gt 0 ]; then

@@ -32,7 +32,9 @@ restore_policy() {
     if [ -e "$scratch/policy-rc.d" ]; then cp -a "$scratch/policy-rc.d" "$policy"; fi
     policy_is_ours=
 }
+debian= # the process that installs Debian packages beside this one, while it does
 clean_up() { # for the trap on EXIT of whoever sources this
+    if [ -n "$debian" ]; then wait "$debian" || true; fi
     restore_policy
     rm -rf "$scratch"
 }
@@ -66,6 +68,22 @@ install_debian_packages() { # PACKAGE…; without root those that are missing ar
         fail "apt-get cannot install ${missing[*]}" "see above; another mail server has to be removed by hand first" 69
     }
     restore_policy
+}
+
+install_debian_packages_beside() { # PACKAGE…; until wait_for_debian_packages nothing may need one of them
+    (
+        trap restore_policy EXIT
+        install_debian_packages "$@"
+    ) >"$scratch/debian" 2>&1 &
+    debian=$!
+}
+
+wait_for_debian_packages() {
+    local code=0
+    wait "$debian" || code=$?
+    debian=
+    cat "$scratch/debian"
+    return "$code"
 }
 
 # What is installed there, and from what: a stamp for each. --version: a lock is good for one Python.
