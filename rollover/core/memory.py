@@ -46,15 +46,17 @@ def remember(world: World, seen: Sighting) -> Book:
 def _lately(view: View) -> dict[str, Instant]:
     """Return what endpoints present beside the goal, and what they did as long as an old process may live on.
 
-    One that is not reached may present still what it did: its time begins when it is reached again.
+    One that is not reached may present still what it did, and by now what a restart would have it present: the time of
+    both begins when it is reached again.
     """
     now, book = view.now, view.world.book
     before = {f: not_in_future(at, now) for f, at in book.lately.items()}
     if any(e.outcome in SILENT for e in view.seen.endpoints):
-        kept = dict.fromkeys(before, now)
+        kept, places = dict.fromkeys(before, now), view.presented
     else:
         kept = {f: at for f, at in before.items() if elapsed(at, now) < view.world.service.drain}
-    shown = sorted({chain.fingerprint for _, _, chain in view.at_endpoints} - {book.goal})
+        places = view.at_endpoints
+    shown = sorted({chain.fingerprint for _, _, chain in places} - {book.goal})
     return kept | dict.fromkeys(shown, now)
 
 

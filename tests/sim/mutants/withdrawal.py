@@ -71,6 +71,12 @@ def _(patch: Any) -> None:
     patch.setattr(memory, "SILENT", ())
 
 
+@mutant("what a live file held while an endpoint was out of reach is forgotten", "out of reach")
+def _(patch: Any) -> None:
+    whole = memory._lately
+    patch.setattr(memory, "_lately", lambda view: whole(replace(view, seen=replace(view.seen, live=()))))
+
+
 @mutant("one connection that shows the new certificate is enough")
 def _(patch: Any) -> None:
     def shows(self: View, e: Any, goal: Any) -> bool:

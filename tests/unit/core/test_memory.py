@@ -312,6 +312,22 @@ def test_what_an_endpoint_presented_before_it_went_out_of_reach_is_remembered_un
     assert book(before, look("A B", [end("B"), end("454", "192.0.2.26")], "B")).lately == {}
 
 
+@pytest.mark.parametrize("silence", ["unreachable", "silent"])
+def test_what_a_live_file_held_while_an_endpoint_was_out_of_reach_is_remembered_until_it_is_reached(
+    silence: str,
+) -> None:
+    """A restart that nobody could see would have let it present that; where all are reached it shows whether it does."""
+    before = world("B", "B", loaded="B")
+    away = remembered(before, look("A B", [end("B"), end(silence, "192.0.2.26")], "A"))
+    assert away.book.lately == {fp("A"): NOW}
+
+    still = remembered(away, look("A B", [end("B"), end(silence, "192.0.2.26")], "B", now=500))
+    assert still.book.lately == {fp("A"): at(500)}
+    assert book(still, look("A B", "B", "B", now=599)).lately == {fp("A"): at(500)}
+    assert book(still, look("A B", "B", "B", now=600)).lately == {}
+    assert book(before, look("A B", "B", "A")).lately == {}
+
+
 def test_one_handshake_stands_behind_what_an_endpoint_showed_unless_more_did() -> None:
     """The evidence at the end of a rollover counts them."""
     assert EndpointSighting(Endpoint("mail.example.org", "192.0.2.25", 25), Outcome.PRESENTED).connections == 1
