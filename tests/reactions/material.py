@@ -6,12 +6,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import click
-
 from rollover.core.errors import CertificateError
 from rollover.core.model import State
 from rollover.core.rejection import Fault, Rejected
-from tests.reactions.registry import Swap, always, never, nothing, without
+from tests.reactions.registry import Swap, always, nothing, without
 
 LATER = {"standby", "key_type", "acme", "probe", "destroy_keys", "keep_keys", "vault", "tlsrpt"}
 
@@ -138,13 +136,17 @@ def _(swap: Swap) -> None:
 @without(44, "commands of later capabilities do nothing")
 def _(swap: Swap) -> None:
     def by(was: Any) -> Any:
-        from rollover.cli.app import COMMANDS
+        import typer
+
+        from rollover.cli.app import COMMANDS, plain_typer
 
         def get_command(self: Any, ctx: Any, name: str) -> Any:
             if name in COMMANDS:
                 return was(self, ctx, name)
             anything = {"ignore_unknown_options": True, "allow_extra_args": True}
-            return click.Command(name, callback=never, context_settings=anything)
+            single = plain_typer()
+            single.command(name, context_settings=anything)(lambda: None)
+            return typer.main.get_command(single)
 
         return get_command
 
