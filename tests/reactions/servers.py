@@ -30,16 +30,6 @@ def found(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return by
 
 
-def stays_gone(was: Any) -> Any:
-    """Let an entry of a ledger that is gone be gone, whoever shows it again."""
-
-    def by(entry: Any, *rest: Any) -> Any:
-        new = was(entry, *rest)
-        return replace(new, gone=entry.gone) if new.gone is None else new
-
-    return by
-
-
 @without(21, "a late server holds nothing back")
 def _(swap: Swap) -> None:
     def by(was: Any) -> Any:
@@ -62,7 +52,14 @@ def _(swap: Swap) -> None:
 
 @without(23, "what is shown again is gone as before")
 def _(swap: Swap) -> None:
-    swap("core.ledger._look_again", stays_gone)
+    def by(was: Any) -> Any:
+        def look_again(entry: Any, *rest: Any) -> Any:
+            new = was(entry, *rest)
+            return replace(new, gone=entry.gone) if new.gone is None else new
+
+        return look_again
+
+    swap("core.ledger._look_again", by)
 
 
 @without(24, "bad signatures hold nothing back")
@@ -178,8 +175,16 @@ def _(swap: Swap) -> None:
 
 @without(33, "the wait for another target goes on where it stood")
 def _(swap: Swap) -> None:
-    swap("core.ledger._look_again", stays_gone)
-    swap("core.ledger._signatures", lambda was: lambda *asked: (False, was(*asked)[1]))
+    def by(was: Any) -> Any:
+        def observe(ledger: Any, *rest: Any, **options: Any) -> Any:
+            before = {(e.rrset, e.ttl): e.gone for e in ledger.entries}
+            new = was(ledger, *rest, **options)
+            seen = (e for e in new.entries if e.rrset is not None)
+            return replace(new, entries=tuple(replace(e, gone=before.get((e.rrset, e.ttl)) or e.gone) for e in seen))
+
+        return observe
+
+    swap("core.ledger.observe", by)
 
 
 @without(34, "what the wildcard gave is not taken along")
