@@ -298,12 +298,12 @@ def test_a_cname_is_managed_at_its_target() -> None:
     assert (change.owner, change.target, change.zone) == (OWNER, "_25._tcp.dane.example.net.", "example.net.")
 
 
-def shared(words: str, first: str, second: str, **it: Any) -> View:
+def shared(words: str, first: str, second: str, *, live: str = "A", **it: Any) -> View:
     """Return two hosts whose owners are CNAMEs to one target and which present different things."""
     owners = [owner(words, target="t.example.org."), owner(words, name=OTHER, target="t.example.org.")]
     shows = [end(first), end(second, "192.0.2.26", host="mx2.example.org")]
     it = {"managed": "", **it}
-    found = view(look(owners, shows, "A"), service=TWO, **it)
+    found = view(look(owners, shows, live), service=TWO, **it)
     return replace(found, world=replace(found.world, managed={"t.example.org.": r("A B C")}))
 
 
@@ -327,7 +327,7 @@ def test_one_update_is_sent_to_a_common_target() -> None:
 @pytest.mark.fault(35)
 def test_what_one_name_still_presents_stays_at_the_common_target() -> None:
     """Retire only when all have switched."""
-    found = shared("A B", "B", "A", goal="B", active="B")
+    found = shared("A B", "B", "A", live="B", goal="B", active="B")
 
     assert [withdrawing(found, o) for o in found.seen.owners] == [None, None]
 
