@@ -94,7 +94,10 @@ def run_tool(
     if not program.exists():
         raise LabError(f"{program} is not installed; ./test.sh installs it")
     command = [str(program), "--config", str(config), *(str(word) for word in arguments)]
-    done = run_python("rollover.cli.app:main", command, command, environment(offset, env), input=input, seconds=seconds)
+    cold = command
+    if os.environ.get("ROLLOVER_WITHOUT"):  # tests/reactions
+        cold = [sys.executable, "-c", "from tests.reactions import plugin; plugin.be_the_command()", *command]
+    done = run_python("rollover.cli.app:main", cold, command, environment(offset, env), input=input, seconds=seconds)
     if check is not None and check is not False:
         wanted = 0 if check is True else check
         words = " ".join(str(word) for word in arguments)
