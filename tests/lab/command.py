@@ -17,6 +17,7 @@ _DNS_KEYS = frozenset(
     ("primary", "tsig_key", "resolver", "also_check", "ignore", "settle", "propagation_warn", "timeout", "zone")
 )
 
+PROGRAM = Path(sys.prefix) / "bin" / "rollover"
 _JUMPED = Path(__file__).with_name("jumped")
 _warm = warm.Warm()
 atexit.register(_warm.close)
@@ -79,6 +80,16 @@ def _libfaketime() -> Path:
     raise LabError("libfaketime is not installed; ./test.sh installs what the lab needs")
 
 
+def program(config: Path, *words: str | Path) -> list[str]:
+    """Return the command `rollover --config CONFIG WORDS…`, to be started as it is."""
+    if not PROGRAM.exists():
+        raise LabError(f"{PROGRAM} is not installed; ./test.sh installs it")
+    command = [str(PROGRAM), "--config", str(config), *map(str, words)]
+    if os.environ.get("ROLLOVER_WITHOUT"):
+        return [sys.executable, "-c", "from tests.reactions import plugin; plugin.be_the_command()", *command]
+    return command
+
+
 def run_tool(
     arguments: tuple[str | Path, ...],
     config: Path,
@@ -90,13 +101,8 @@ def run_tool(
     seconds: float,
 ) -> subprocess.CompletedProcess[str]:
     """Run `rollover --config CONFIG ARGUMENTS…`; see Lab.rollover."""
-    program = Path(sys.prefix) / "bin" / "rollover"
-    if not program.exists():
-        raise LabError(f"{program} is not installed; ./test.sh installs it")
-    command = [str(program), "--config", str(config), *(str(word) for word in arguments)]
-    cold = command
-    if os.environ.get("ROLLOVER_WITHOUT"):  # tests/reactions
-        cold = [sys.executable, "-c", "from tests.reactions import plugin; plugin.be_the_command()", *command]
+    command = [str(PROGRAM), "--config", str(config), *(str(word) for word in arguments)]
+    cold = program(config, *arguments)
     done = run_python("rollover.cli.app:main", cold, command, environment(offset, env), input=input, seconds=seconds)
     if check is not None and check is not False:
         wanted = 0 if check is True else check

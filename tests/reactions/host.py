@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from rollover.core.errors import Busy
 from tests.reactions import material
+from tests.reactions.mail import without_a_lock_that_is_freed
 from tests.reactions.registry import WITHOUT, Swap, always, nothing, without
 
 assert material  # faults 44, 78 and 79 have reactions in common
@@ -49,21 +47,9 @@ def _(swap: Swap) -> None:
     swap("dns.update._require", nothing)
 
 
-@without(65, "the lock is a file that its holder removes")
+@without(65, "the lock of a run that was killed is never freed")
 def _(swap: Swap) -> None:
-    @asynccontextmanager
-    async def held(path: Path, *_: Any, **__: Any) -> AsyncIterator[None]:
-        mark = f"{path}.held"
-        try:
-            os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
-        except FileExistsError as error:
-            raise Busy("another run is at work") from error
-        try:
-            yield
-        finally:
-            Path(mark).unlink()
-
-    swap("state.lock.locked", lambda _: held)
+    without_a_lock_that_is_freed(swap)
 
 
 @without(66, "the wall clock alone measures")

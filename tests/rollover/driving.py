@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives import hashes
 
 from tests.lab import Certificate, Lab, endpoint, wait_for
 from tests.lab import addresses as at
+from tests.lab.command import program
 from tests.rollover.mailflow import (  # noqa: F401
     at_the_worst_moment,
     fill_caches,
@@ -331,7 +331,6 @@ def renewing(lab: Lab, lineage: str = "", **options: Any) -> Iterator[Renewal]:
 
 def begin_tool(lab: Lab, *words: str | Path) -> subprocess.Popen[str]:
     """Start the tool with the lab's configuration as a terminal would; output is text in pipes."""
-    program = Path(sys.prefix) / "bin" / "rollover"
     # A shell that starts a process in the background, as CI may have done with us, lets it ignore Control-C.
-    command = ["env", "--default-signal=INT", program, "--config", lab.config_file, *words]
+    command = ["env", "--default-signal=INT", *program(lab.config_file, *words)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

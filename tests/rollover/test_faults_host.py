@@ -8,12 +8,12 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.lab import Lab
+from tests.lab.command import program
 from tests.rollover.driving import (
     advance_to,
     advance_until,
@@ -108,13 +108,7 @@ def test_nobody_can_be_told(lab: Lab) -> None:
     try:
         with Path("/dev/full").open("w") as full:
             done = subprocess.run(
-                [
-                    Path(sys.executable).with_name("rollover"),
-                    "--config",
-                    lab.config_file,
-                    "advance",
-                    "mail",
-                ],
+                program(lab.config_file, "advance", "mail"),
                 stdout=full,
                 stderr=full,
                 check=False,

@@ -6,7 +6,6 @@ The tool destroys no keys yet (SECURITY.md): a person removes the file. What can
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import Certificate, Lab
-from tests.lab.command import environment
+from tests.lab.command import environment, program
 from tests.rollover.driving import only_serves, tick, to_the_end, two_lines
 
 
@@ -33,9 +32,13 @@ def irremovable(path: Path) -> Iterator[None]:
 def with_bad_disk(lab: Lab, path: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the tool while every call that names *path* fails with an I/O error."""
     fault = ["strace", "-f", "-qq", "-o", lab.directory / "strace", "-P", path, "-e", "inject=%file,%desc:error=EIO"]
-    command = [Path(sys.prefix) / "bin/rollover", "--config", lab.config_file, *words]
     return subprocess.run(
-        [*fault, *command], env=environment(None, {}), capture_output=True, text=True, timeout=120, check=False
+        [*fault, *program(lab.config_file, *words)],
+        env=environment(None, {}),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 

@@ -372,9 +372,13 @@ def test_restore_takes_certificate_parameters_only(lab: Lab, postfix: Postfix) -
 
 
 @pytest.mark.fault(71)
-def test_hostile_environment_is_not_handed_on(lab: Lab, postfix: Postfix, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MAIL_CONFIG, PATH and a locale of a hook's environment change nothing."""
+def test_hostile_environment_is_not_handed_on(
+    lab: Lab, postfix: Postfix, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """MAIL_CONFIG, PATH, a locale and the libraries of a hook's environment change nothing."""
     expected = postfix.parameters()
+    (tmp_path / "libc.so.6").touch()  # as a snap brings its own; no program starts with this one
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
     monkeypatch.setenv("MAIL_CONFIG", "/nowhere")
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
