@@ -215,21 +215,21 @@ def test_a_view_that_the_public_does_not_see(lab: Lab) -> None:
 
 
 @pytest.mark.fault(33)
-@pytest.mark.lab(ttl=TTL, senders=False, owner="cname", cname_ttl=TTL)
+@pytest.mark.lab(ttl=2 * TTL, senders=False, owner="cname", cname_ttl=2 * TTL)
 def test_a_cname_that_somebody_retargets(lab: Lab) -> None:
     """In the middle of the wait the CNAME leads elsewhere: published there, and waited for from the start.
 
     See changes.publishing, ledger.wait_left.
     """
-    new, target = adopted(lab), f"_other.{at.HOST}"
+    new, target, ttl = adopted(lab), f"_other.{at.HOST}", 2 * TTL  # half of the wait is more than what is rounded
     lab.primary.reconfigure(update_policy=f"{zones.tool_grants(lab.options)}\ngrant rollover-key name {target} TLSA;")
-    lab.primary.update(f"update add {target} {TTL} TLSA {lab.old.tlsa}")
+    lab.primary.update(f"update add {target} {ttl} TLSA {lab.old.tlsa}")
     hand_over(lab, new, target=at.CNAME_TARGET)
     advance_to(lab, "waiting", every=0)
-    time.sleep(TTL)
-    lab.primary.update(f"update delete {at.OWNER}\nupdate add {at.OWNER} {TTL} CNAME {target}")
+    time.sleep(ttl)
+    lab.primary.update(f"update delete {at.OWNER}\nupdate add {at.OWNER} {ttl} CNAME {target}")
     forget_caches(lab)
-    advance_to_full_wait(lab, TTL)
+    advance_to_full_wait(lab, ttl)
     assert set(lab.primary.tlsa(target).records) == {lab.old.tlsa, new.tlsa}
     assert lab.served() == lab.old.spki
     to_the_end(lab)
