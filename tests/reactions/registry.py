@@ -28,7 +28,7 @@ def without(number: int, name: str) -> Callable[[Taking], Taking]:
 
 def take_out(number: int, name: str) -> None:
     """Take it out of this process, for good, wherever the tool has a name for it."""
-    _import_the_tool()
+    import_the_tool()
     WITHOUT[number][name](swap)
 
 
@@ -37,14 +37,11 @@ def swap(target: str, by: Callable[[Any], Any]) -> None:
 
     Every module of the tool that has imported it gets the other one.
     """
-    module, path = _module_of(target)
-    holder: Any = module
-    for part in path[:-1]:
-        holder = getattr(holder, part)
-    was = holder.__dict__[path[-1]]
+    holder, last = place(target)
+    was = holder.__dict__[last]
     new = by(was)
-    setattr(holder, path[-1], new)
-    if holder is module:
+    setattr(holder, last, new)
+    if holder in sys.modules.values():
         for name, other in list(sys.modules.items()):
             if name.startswith("rollover."):
                 for known, it in list(vars(other).items()):
@@ -52,15 +49,19 @@ def swap(target: str, by: Callable[[Any], Any]) -> None:
                         setattr(other, known, new)
 
 
-def _module_of(target: str) -> tuple[Any, list[str]]:
+def place(target: str) -> tuple[Any, str]:
+    """Return the module or class that has *target*, and its name there. Raises LookupError, AttributeError."""
     parts = ["rollover", *target.split(".")]
     for end in range(len(parts) - 1, 0, -1):
-        if (module := sys.modules.get(".".join(parts[:end]))) is not None:
-            return module, parts[end:]
+        if (holder := sys.modules.get(".".join(parts[:end]))) is not None:
+            for part in parts[end:-1]:
+                holder = getattr(holder, part)
+            return holder, parts[-1]
     raise LookupError(target)
 
 
-def _import_the_tool() -> None:
+def import_the_tool() -> None:
+    """Import every module of it, so that each name that it has for something is found."""
     import rollover
 
     for module in pkgutil.walk_packages(rollover.__path__, "rollover."):

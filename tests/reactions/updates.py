@@ -250,6 +250,19 @@ def _(swap: Swap) -> None:
     swap("core.ledger.observe", by)
 
 
+@without(19, "a TTL that is raised later does not count")
+def _(swap: Swap) -> None:
+    def by(was: Any) -> Any:
+        def observe(ledger: Any, seen: Any, *rest: Any, **options: Any) -> Any:
+            first = min((e.ttl for e in ledger.entries if e.rrset), default=seen.primary.ttl if seen.primary else 0)
+            servers = tuple(replace(a, ttl=min(a.ttl, first)) for a in seen.servers)
+            return was(ledger, replace(seen, servers=servers), *rest, **options)
+
+        return observe
+
+    swap("core.ledger.observe", by)
+
+
 @without(20, "there is no shortest wait")
 def _(swap: Swap) -> None:
     swap("core.ledger.Patience.span", lambda _: lambda self, ttl: float(self.ttls * ttl))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,8 @@ from rollover.core.sighting import OwnerSighting
 from rollover.core.tlsa import Tlsa
 from rollover.engine import check
 from tests.faults import FAULTS, ROOT, TABLE, marked, table
+from tests.reactions import WITHOUT
+from tests.reactions.registry import import_the_tool, place
 from tests.unit.core.worlds import owner, r, server
 
 TESTS = list(marked())
@@ -41,6 +45,20 @@ def test_every_marker_is_read_and_on_a_test_that_is_run() -> None:
     assert len(TESTS) == written - own
     assert [t for t in TESTS if not t.name.startswith("test_")] == []
     assert {t.path.split("/")[1] for t in TESTS} <= {"rollover", "servers", "unit"}
+
+
+@pytest.mark.parametrize("number", FAULTS)
+def test_every_reaction_can_be_taken_out(number: int) -> None:
+    """What `tests/reactions/run` takes out is there to be taken out; that the tests fail then is what it looks at."""
+    import_the_tool()
+
+    def found(target: str, by: Callable[[Any], Any]) -> None:
+        holder, name = place(target)
+        assert by(holder.__dict__[name]) is not holder.__dict__[name], target
+
+    assert WITHOUT[number]
+    for taken_out in WITHOUT[number].values():
+        taken_out(found)
 
 
 @pytest.mark.parametrize("number", FAULTS)
