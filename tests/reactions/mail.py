@@ -91,7 +91,7 @@ def _(swap: Swap) -> None:
     swap("mail.livefile._write", by)
 
 
-@without(48, "a reload is noted before it is made")
+@without(48, "a reload is noted before it is made, and made once")
 def _(swap: Swap) -> None:
     def by(was: Any) -> Any:
         async def reload(host: Any, world: Any, step: Any) -> None:
@@ -105,7 +105,11 @@ def _(swap: Swap) -> None:
 
         return reload
 
+    def once(was: Any) -> Any:
+        return lambda view: None if getattr(step := was(view), "again", False) else step
+
     swap("engine.effects._reload", by)
+    swap("core.machine.install", once)
 
 
 @without(49, "the lock of a run that was killed is never freed")
@@ -116,6 +120,12 @@ def _(swap: Swap) -> None:
 @without(50, "errors of the database are not expected")
 def _(swap: Swap) -> None:
     swap("state.database.FAULTS", lambda _: ())
+
+
+@without(50, "what is stored is believed to be sound")
+def _(swap: Swap) -> None:
+    for reader in ("json_in", "list_in", "text_in", "stamp_in", "book_in"):
+        swap(f"state.codec.{reader}", lambda was: was.__wrapped__)
 
 
 @without(50, "a database that is gone is made anew")
