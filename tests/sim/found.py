@@ -43,7 +43,7 @@ FOUND_BY = {
     "status says well whatever there is": 0,
     "what some endpoint presents already is ready": 4,
     "what is served is protected only by a clock that is confirmed": 101,
-    "what a restart would present is not protected": 0,
+    "what a restart would present is not protected": 5,
     "records from a wildcard do not count as DANE that is on": 121,
     "what does not work is taken back late": 23,
     "a good certificate is given up where one address did not hear the reload": 1,
