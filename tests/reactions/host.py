@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from tests.reactions import material
-from tests.reactions.mail import without_a_lock_that_is_freed
-from tests.reactions.registry import WITHOUT, Swap, always, nothing, without
+from tests.reactions import mail, material, updates  # noqa: F401 - what also() refers to
+from tests.reactions.registry import Swap, also, always, nothing, without
 
-assert material  # faults 44, 78 and 79 have reactions in common
 BESIDE = "_25._tcp.mx2.example.test."  # another host of the zone, in the test of fault 70
 
 
 def confirmed(was: Any) -> Any:
     """Return what makes `core.ledger.observe` take every clock for one that was confirmed."""
     return lambda *asked, **options: was(*asked, **{**options, "clock_agrees": True})
-
-
-def among(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return what makes a look at all owners give what *change* makes of it."""
-
-    def by(was: Any) -> Any:
-        async def look(*asked: Any, **options: Any) -> Any:
-            return change(await was(*asked, **options))
-
-        return look
-
-    return by
 
 
 @without(64, "there is no lock")
@@ -42,14 +28,10 @@ def _(swap: Swap) -> None:
     swap("state.lock.locked", lambda _: free)
 
 
-@without(64, "an update has no prerequisite")
-def _(swap: Swap) -> None:
-    swap("dns.update._require", nothing)
+also(64, 7, "an update has no prerequisite")
 
 
-@without(65, "the lock of a run that was killed is never freed")
-def _(swap: Swap) -> None:
-    without_a_lock_that_is_freed(swap)
+also(65, 49, "the lock of a run that was killed is never freed")
 
 
 @without(66, "the wall clock alone measures")
@@ -57,9 +39,7 @@ def _(swap: Swap) -> None:
     swap("core.timing.elapsed", lambda _: lambda since, now: max(0.0, (now.wall - since.wall).total_seconds()))
 
 
-@without(66, "what the primary says of the clock is passed over")
-def _(swap: Swap) -> None:
-    swap("dns.authoritative.look", among(lambda it: replace(it, clock_agrees=True, clock_problem="", errors=())))
+also(66, 11, "what the primary says of the clock is passed over")
 
 
 @without(66, "an instant in the future is left as it is")
@@ -176,17 +156,7 @@ def _(swap: Swap) -> None:
     swap("core.view.View.ready_left", by)
 
 
-@without(75, "what became of an update is not read back")
-def _(swap: Swap) -> None:
-    def by(was: Any) -> Any:
-        async def read_back(*asked: Any, **options: Any) -> Any:
-            from rollover.dns.update import Applied
-
-            return [replace(it, outcome=Applied.UNKNOWN) for it in await was(*asked, **options)]
-
-        return read_back
-
-    swap("dns.update.read_back", by)
+also(75, 4, "what became of an update is not read back")
 
 
 @without(76, "what defers mail after the end is not told")
@@ -199,9 +169,8 @@ def _(swap: Swap) -> None:
     swap("core.changes.protecting", nothing)
 
 
-for number, name in ((78, "keys"), (79, "keys"), (79, "commands")):
-    (told,) = (it for it in WITHOUT[44] if it.startswith(name))
-    without(number, told)(WITHOUT[44][told])
+also(78, 44, "keys of later capabilities are passed over")
+also(79, 44, "keys of later capabilities are passed over", "commands of later capabilities do nothing")
 
 
 @without(79, "a key that cannot be read ends the run")

@@ -12,29 +12,10 @@ from typing import Any
 
 from rollover.core.errors import Busy, RolloverError
 from rollover.core.sighting import EndpointSighting, Outcome
-from tests.reactions import material
-from tests.reactions.registry import WITHOUT, Swap, always, nothing, without
+from tests.reactions import material  # noqa: F401 - what also() refers to
+from tests.reactions.registry import Swap, also, always, nothing, without
 
-assert material  # faults 44 and 59 have a reaction in common
 SNI_MAPS = "tls_server_sni_maps"
-
-
-def without_a_lock_that_is_freed(swap: Swap) -> None:
-    """Make the lock a file that only its holder removes: nobody frees that of a run that was killed."""
-
-    @asynccontextmanager
-    async def held(path: Path, *_: Any, **__: Any) -> AsyncIterator[None]:
-        mark = Path(f"{path}.held")
-        try:
-            mark.touch(exist_ok=False)
-        except FileExistsError as error:
-            raise Busy("another run is at work") from error
-        try:
-            yield
-        finally:
-            mark.unlink()
-
-    swap("state.lock.locked", lambda _: held)
 
 
 def of_endpoints(chosen: Callable[[Any], bool]) -> Callable[[Any], Any]:
@@ -114,7 +95,19 @@ def _(swap: Swap) -> None:
 
 @without(49, "the lock of a run that was killed is never freed")
 def _(swap: Swap) -> None:
-    without_a_lock_that_is_freed(swap)
+    @asynccontextmanager
+    async def held(path: Path, *_: Any, **__: Any) -> AsyncIterator[None]:
+        mark = Path(f"{path}.held")
+        try:
+            mark.touch(exist_ok=False)
+        except FileExistsError as error:
+            raise Busy("another run is at work") from error
+        try:
+            yield
+        finally:
+            mark.unlink()
+
+    swap("state.lock.locked", lambda _: held)
 
 
 @without(50, "errors of the database are not expected")
@@ -208,14 +201,10 @@ def _(swap: Swap) -> None:
     swap("mail.dialogue.Smtp.greeting", by)
 
 
-@without(57, "one endpoint is enough")
-def _(swap: Swap) -> None:
-    one_is_enough(swap)
+also(57, 54, "one endpoint is enough")
 
 
-@without(57, "the connection that ended last stands for all")
-def _(swap: Swap) -> None:
-    swap("mail.probe._probe", last_chain)
+also(57, 53, "the connection that ended last stands for all")
 
 
 @without(57, "one connection of an endpoint is enough")
@@ -227,9 +216,7 @@ def _(swap: Swap) -> None:
     swap("core.view.View.shows_only", by)
 
 
-@without(58, "one endpoint is enough")
-def _(swap: Swap) -> None:
-    one_is_enough(swap)
+also(58, 54, "one endpoint is enough")
 
 
 @without(58, "nobody looks at an IPv6 address")
@@ -245,9 +232,7 @@ def _(swap: Swap) -> None:
     swap("mail.probe._probe", by)
 
 
-@without(59, "one endpoint is enough")
-def _(swap: Swap) -> None:
-    one_is_enough(swap)
+also(59, 54, "one endpoint is enough")
 
 
 @without(59, "what cannot be reached is passed over")
@@ -257,8 +242,7 @@ def _(swap: Swap) -> None:
     swap("core.machine.withdraw", reached)
 
 
-(_keys,) = (name for name in WITHOUT[44] if name.startswith("keys"))
-without(59, _keys)(WITHOUT[44][_keys])
+also(59, 44, "keys of later capabilities are passed over")
 
 
 @without(60, "no TLS is taken for silence")
@@ -294,9 +278,7 @@ def _(swap: Swap) -> None:
     swap("mail.livefile.install_files", by)
 
 
-@without(61, "what does not work is never taken back")
-def _(swap: Swap) -> None:
-    swap("core.machine.judge", nothing)
+also(61, 52, "what does not work is never taken back")
 
 
 @without(62, "links and directories of others are trusted")

@@ -26,6 +26,12 @@ def without(number: int, name: str) -> Callable[[Taking], Taking]:
     return enter
 
 
+def also(number: int, like: int, *names: str) -> None:
+    """Enter for fault *number* what is known of fault *like* under these names."""
+    for name in names:
+        without(number, name)(WITHOUT[like][name])
+
+
 def take_out(number: int, name: str) -> None:
     """Take it out of this process, for good, wherever the tool has a name for it."""
     import_the_tool()
