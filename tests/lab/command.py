@@ -17,7 +17,6 @@ _DNS_KEYS = frozenset(
     ("primary", "tsig_key", "resolver", "also_check", "ignore", "settle", "propagation_warn", "timeout", "zone")
 )
 
-PROGRAM = Path(sys.prefix) / "bin" / "rollover"
 _JUMPED = Path(__file__).with_name("jumped")
 _warm = warm.Warm()
 atexit.register(_warm.close)
@@ -80,11 +79,17 @@ def _libfaketime() -> Path:
     raise LabError("libfaketime is not installed; ./test.sh installs what the lab needs")
 
 
+def called(config: Path, *words: str | Path) -> list[str]:
+    """Return `rollover --config CONFIG WORDS…`, as the command sees it."""
+    path = Path(sys.prefix) / "bin" / "rollover"
+    if not path.exists():
+        raise LabError(f"{path} is not installed; ./test.sh installs it")
+    return [str(path), "--config", str(config), *map(str, words)]
+
+
 def program(config: Path, *words: str | Path) -> list[str]:
-    """Return the command `rollover --config CONFIG WORDS…`, to be started as it is."""
-    if not PROGRAM.exists():
-        raise LabError(f"{PROGRAM} is not installed; ./test.sh installs it")
-    command = [str(PROGRAM), "--config", str(config), *map(str, words)]
+    """Return the same to be started as it is, without the reaction that ROLLOVER_WITHOUT names."""
+    command = called(config, *words)
     if os.environ.get("ROLLOVER_WITHOUT"):
         return [sys.executable, "-c", "from tests.reactions import plugin; plugin.be_the_command()", *command]
     return command
@@ -101,8 +106,7 @@ def run_tool(
     seconds: float,
 ) -> subprocess.CompletedProcess[str]:
     """Run `rollover --config CONFIG ARGUMENTS…`; see Lab.rollover."""
-    command = [str(PROGRAM), "--config", str(config), *(str(word) for word in arguments)]
-    cold = program(config, *arguments)
+    command, cold = called(config, *arguments), program(config, *arguments)
     done = run_python("rollover.cli.app:main", cold, command, environment(offset, env), input=input, seconds=seconds)
     if check is not None and check is not False:
         wanted = 0 if check is True else check
