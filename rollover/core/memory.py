@@ -44,19 +44,18 @@ def remember(world: World, seen: Sighting) -> Book:
 
 
 def _lately(view: View) -> dict[str, Instant]:
-    """Return what endpoints present beside the goal, and what they did as long as an old process may live on.
+    """Return what endpoints present, or a restart would, beside the goal, and what they did as long as a process may live on.
 
-    One that is not reached may present still what it did, and by now what a restart would have it present: the time of
-    both begins when it is reached again.
+    A process that nobody met may have read the live file. One that is not reached may present still what it did: its time
+    begins when it is reached again.
     """
     now, book = view.now, view.world.book
     before = {f: not_in_future(at, now) for f, at in book.lately.items()}
     if any(e.outcome in SILENT for e in view.seen.endpoints):
-        kept, places = dict.fromkeys(before, now), view.presented
+        kept = dict.fromkeys(before, now)
     else:
         kept = {f: at for f, at in before.items() if elapsed(at, now) < view.world.service.drain}
-        places = view.at_endpoints
-    shown = sorted({chain.fingerprint for _, _, chain in places} - {book.goal})
+    shown = sorted({chain.fingerprint for _, _, chain in view.presented} - {book.goal})
     return kept | dict.fromkeys(shown, now)
 
 

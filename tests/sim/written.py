@@ -514,7 +514,7 @@ WRITTEN: tuple[tuple[str, int, list[Event]], ...] = (
         ],
     ),
     (
-        "what a live file held while an endpoint was out of reach is forgotten",
+        "what a live file held a moment ago is forgotten",
         40284,
         [
             ("deploy with the same key", 11),

@@ -39,6 +39,8 @@ def _(patch: Any) -> None:
 def _(patch: Any) -> None:
     whole = machine.protecting
     patch.setattr(machine, "protecting", lambda it, owner: whole(View(it.world, replace(it.seen, live=())), owner))
+    lately = memory._lately
+    patch.setattr(memory, "_lately", lambda it: lately(View(it.world, replace(it.seen, live=()))))
 
 
 @mutant("records that are badly signed are not noted", "bad signatures")

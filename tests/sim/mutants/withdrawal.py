@@ -71,7 +71,7 @@ def _(patch: Any) -> None:
     patch.setattr(memory, "SILENT", ())
 
 
-@mutant("what a live file held while an endpoint was out of reach is forgotten", "out of reach")
+@mutant("what a live file held a moment ago is forgotten", "out of reach")
 def _(patch: Any) -> None:
     whole = memory._lately
     patch.setattr(memory, "_lately", lambda view: whole(replace(view, seen=replace(view.seen, live=()))))

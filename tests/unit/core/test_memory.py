@@ -313,10 +313,10 @@ def test_what_an_endpoint_presented_before_it_went_out_of_reach_is_remembered_un
 
 
 @pytest.mark.parametrize("silence", ["unreachable", "silent"])
-def test_what_a_live_file_held_while_an_endpoint_was_out_of_reach_is_remembered_until_it_is_reached(
+def test_what_a_live_file_held_is_remembered_as_what_an_endpoint_presented(
     silence: str,
 ) -> None:
-    """A restart that nobody could see would have let it present that; where all are reached it shows whether it does."""
+    """A restart that nobody could see would have let it present that; where all are reached, for `drain`."""
     before = world("B", "B", loaded="B")
     away = remembered(before, look("A B", [end("B"), end(silence, "192.0.2.26")], "A"))
     assert away.book.lately == {fp("A"): NOW}
@@ -325,7 +325,7 @@ def test_what_a_live_file_held_while_an_endpoint_was_out_of_reach_is_remembered_
     assert still.book.lately == {fp("A"): at(500)}
     assert book(still, look("A B", "B", "B", now=599)).lately == {fp("A"): at(500)}
     assert book(still, look("A B", "B", "B", now=600)).lately == {}
-    assert book(before, look("A B", "B", "A")).lately == {}
+    assert book(before, look("A B", "B", "A")).lately == {fp("A"): NOW}
 
 
 def test_one_handshake_stands_behind_what_an_endpoint_showed_unless_more_did() -> None:
