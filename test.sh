@@ -6,14 +6,14 @@
 #
 # Needs Debian 12 with Python 3.11; as root it installs what else is missing. The servers run in
 # private namespaces; nothing of the host is stopped, started or configured.
-# ROLLOVER_TEST_JOBS: how many labs run at the same time (default 6). ROLLOVER_TEST_EXEC=1: every run of the command
+# ROLLOVER_TEST_JOBS: how many labs run at the same time (default 5). ROLLOVER_TEST_EXEC=1: every run of the command
 # starts the program, where most are forked from a process that has imported it (tests/lab/warm.py): twice the time.
 
 # shellcheck source=tests/setup.sh
 . "$(dirname "$(readlink -f "$0")")/tests/setup.sh"
 
 PACKAGES=("${LAB_PACKAGES[@]}" dovecot-imapd swaks gnutls-bin ldnsutils faketime shellcheck strace)
-JOBS=${ROLLOVER_TEST_JOBS:-6}
+JOBS=${ROLLOVER_TEST_JOBS:-5}
 NOBODY=65534
 LED_SEEDS=1-1201/2 # of tests/sim/run: every other one is led
 MEETINGS=20
