@@ -1,4 +1,4 @@
-"""For Python under libfaketime, see lab.command.environment; tests/reactions hold for the command there, too.
+"""For Python under libfaketime, see lab.command.environment.
 
 libfaketime 0.9.10 fails clock_nanosleep(2) until an instant of a clock that it was told to leave
 true, with EINVAL; time.sleep() calls that. select(2) waits as long, and works.
@@ -6,9 +6,7 @@ true, with EINVAL; time.sleep() calls that. select(2) waits as long, and works.
 
 from __future__ import annotations
 
-import os
 import select
-import sys
 import time
 
 
